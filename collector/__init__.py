@@ -1,0 +1,1 @@
+"""Batch-system accounting for an Auditor; see `docs/` and the README."""

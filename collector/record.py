@@ -1,0 +1,262 @@
+"""Record, Meta, Component, Score: what an Auditor stores, valid by construction.
+
+A value of these types can be sent: every limit that the server enforces, and those that it does
+not state but fails on, are checked when the value is made, so that a bad record is noticed where
+its job is still known, and never takes the batch it would have travelled in with it.
+
+The four types behave as those of the public package `pyauditor` do: `with_…` and `insert` change
+the object and return it, so that chained calls and calls whose result is ignored both work.
+
+Limits and wire format: Auditor 0.11, `POST /record` (names are its `ValidName`, amounts its
+`ValidAmount`, values its `ValidValue`).
+"""
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Self
+
+import msgspec
+
+NAME_LIMIT_GRAPHEMES = 256
+AMOUNT_LIMIT = 2**63 - 1
+RECORD_LIMIT_BYTES = 10_000
+"""Largest encoded record that the public client can read back (one object of an answer)."""
+
+_JOINERS = frozenset("\u200d\ufe0e\ufe0f")
+
+
+class InvalidRecordError(ValueError):
+    """Raised for a value that an Auditor would refuse, or could never give back."""
+
+
+class Score(msgspec.Struct):
+    """A factor that makes components of one kind comparable, e.g. a HEPscore23 per core.
+
+    Attributes:
+        name: 1 to 256 characters, not blank.
+        value: finite and at least 0; the unit is the site's convention.
+    """
+
+    name: str
+    value: float
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "score name")
+        value = self.value
+        if type(value) is not float:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidRecordError(
+                    f"score {self.name!r}: value {value!r} is not a number"
+                )
+            self.value = value = float(value)
+        if not 0 <= value < math.inf:
+            raise InvalidRecordError(
+                f"score {self.name!r}: value {value!r} is not a finite number of at least 0"
+            )
+
+
+class Component(msgspec.Struct):
+    """An accounted resource and how much of it was held or used.
+
+    Attributes:
+        name: 1 to 256 characters, not blank.
+        amount: a whole number, 0 to 2⁶³-1; the unit is the component's (see the mapping).
+        scores: factors of this component.
+    """
+
+    name: str
+    amount: int
+    scores: list[Score] = []
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "component name")
+        amount = self.amount
+        if type(amount) is not int:
+            raise InvalidRecordError(
+                f"component {self.name!r}: amount {amount!r} is not a whole number"
+            )
+        if not 0 <= amount <= AMOUNT_LIMIT:
+            raise InvalidRecordError(
+                f"component {self.name!r}: amount {amount} is not within 0 and 2^63-1"
+            )
+
+    def with_score(self, score: Score) -> Self:
+        """Adds a score to this component and returns the component."""
+        self.scores.append(score)
+        return self
+
+
+class Meta(dict[str, list[str]]):
+    """Information about a record: key → values, in the order of insertion."""
+
+    def insert(self, key: str, value: Iterable[str]) -> Self:
+        """Sets the values of a key and returns the meta.
+
+        Args:
+            key: 1 to 256 characters, not blank.
+            value: the values, each 1 to 256 characters and not blank.
+
+        Raises:
+            InvalidRecordError: for a key or value that the Auditor would refuse.
+        """
+        if isinstance(value, str):
+            raise InvalidRecordError(
+                f"meta {key!r}: expected a list of texts, got the text {value!r}"
+            )
+        check_name(key, "meta key")
+        self[key] = values = list(value)
+        for text in values:
+            check_name(text, "value of meta", key)
+        return self
+
+
+class Record(msgspec.Struct, eq=True):
+    """One run of a job: when it ran and what it held.
+
+    Attributes:
+        record_id: unique among all records of an Auditor; 1 to 256 characters.
+        start_time: aware; kept in UTC.
+        stop_time: aware, not before `start_time`; kept in UTC; None while the run lasts.
+        meta: what is known about the run beside its resources.
+        components: the accounted resources; the server's queries look at the first one only.
+    """
+
+    record_id: str
+    start_time: datetime
+    stop_time: datetime | None = None
+    meta: dict[str, list[str]] | None = None
+    components: list[Component] = []
+
+    def __post_init__(self) -> None:
+        check_name(self.record_id, "record_id")
+        self.start_time = as_utc(self.start_time, "start_time")
+        if self.stop_time is not None:
+            self.with_stop_time(self.stop_time)
+        meta = self.meta
+        if meta is not None and type(meta) is not Meta:
+            self.meta = checked = Meta()
+            for key, values in meta.items():
+                checked.insert(key, values)
+
+    @property
+    def runtime(self) -> int | None:
+        """Whole seconds between start and stop; None while there is no stop time."""
+        if self.stop_time is None:
+            return None
+        return int((self.stop_time - self.start_time).total_seconds())
+
+    def with_meta(self, meta: Meta) -> Self:
+        """Sets the meta and returns the record."""
+        self.meta = meta
+        return self
+
+    def with_component(self, component: Component) -> Self:
+        """Adds a component and returns the record."""
+        self.components.append(component)
+        return self
+
+    def with_stop_time(self, stop_time: datetime) -> Self:
+        """Sets the stop time and returns the record.
+
+        Raises:
+            InvalidRecordError: for a naive time, or one before the start.
+        """
+        stop_time = as_utc(stop_time, "stop_time")
+        if stop_time < self.start_time:
+            raise InvalidRecordError(
+                f"stop_time {stop_time.isoformat()} is before "
+                f"start_time {self.start_time.isoformat()}"
+            )
+        self.stop_time = stop_time
+        return self
+
+    def encode(self) -> bytes:
+        """The record as JSON for the wire.
+
+        Raises:
+            InvalidRecordError: for a record of over 10,000 bytes, which clients cannot read back.
+        """
+        encoded = _encode(self)
+        if len(encoded) > RECORD_LIMIT_BYTES:
+            raise InvalidRecordError(
+                f"record {self.record_id!r} is {len(encoded)} bytes long; "
+                f"clients can read back at most {RECORD_LIMIT_BYTES}"
+            )
+        return encoded
+
+    def to_json(self) -> str:
+        """The record as the Auditor gives it back: sorted keys, with its runtime."""
+        document = {**msgspec.to_builtins(self), "runtime": self.runtime}
+        return msgspec.json.encode(document, order="deterministic").decode()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+def decode(encoded: bytes) -> Record:
+    """Reads one record from JSON.
+
+    Raises:
+        InvalidRecordError: when it is not a record, or not a valid one; says what is wrong.
+    """
+    try:
+        return _decode(encoded)
+    except msgspec.ValidationError as error:
+        raise InvalidRecordError(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise InvalidRecordError(f"not a record: {error}") from error
+
+
+def as_utc(instant: datetime, what: str = "time") -> datetime:
+    """Converts an aware datetime of any zone to UTC.
+
+    Raises:
+        InvalidRecordError: for a naive datetime, and for one in 1970 or before, which is a
+            missing value that was taken for a number of seconds.
+    """
+    if instant.tzinfo is not UTC:
+        if not isinstance(instant, datetime) or instant.utcoffset() is None:
+            raise InvalidRecordError(
+                f"{what} {instant!r} has no time zone; give it one, for example "
+                "datetime(2026, 1, 31, 12, 0, tzinfo=UTC) or local.astimezone(UTC)"
+            )
+        instant = instant.astimezone(UTC)
+    if instant.year <= 1970:  # noqa: PLR2004 - the epoch's year
+        raise InvalidRecordError(f"{what} {instant.isoformat()} is not a time at which a job ran")
+    return instant
+
+
+def check_name(text: str, what: str, key: str = "") -> None:
+    """Checks a text that the Auditor limits: not blank, no NUL, at most 256 graphemes.
+
+    Raises:
+        InvalidRecordError: naming `what` (and `key`) and the text.
+    """
+    if type(text) is not str:
+        problem = "is not a text"
+    elif not text or text.isspace():
+        problem = "is blank"
+    elif "\0" in text:
+        problem = "holds a NUL character, which the Auditor's database refuses"
+    elif len(text) > NAME_LIMIT_GRAPHEMES and _graphemes(text) > NAME_LIMIT_GRAPHEMES:
+        problem = f"is longer than {NAME_LIMIT_GRAPHEMES} characters"
+    elif not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        problem = "holds a lone surrogate, which is not Unicode text"
+    else:
+        return
+    shown = repr(text if not isinstance(text, str) or len(text) <= 80 else text[:77] + "…")  # noqa: PLR2004 - a line
+    raise InvalidRecordError(f"{what}{f' {key!r}' if key else ''} {shown} {problem}")
+
+
+def _graphemes(text: str) -> int:
+    """Characters as a reader counts them, never more than Unicode's UAX #29 counts.
+
+    Marks and joiners belong to the character before them. Where this counts too few, the server
+    still has the last word.
+    """
+    return sum(
+        1 for char in text if char not in _JOINERS and unicodedata.category(char)[0] != "M"
+    )
