@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from collector.mapping import Condition, MappingSection
+from collector.rules import Condition, MappingSection
 
 
 class ConfigError(Exception):

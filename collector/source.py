@@ -21,11 +21,25 @@ import msgspec
 import structlog
 
 from collector.config import SourceSection
+from collector.job import Job, Value
+
+__all__ = [
+    "Batch",
+    "Checkpoint",
+    "Context",
+    "Finding",
+    "Job",
+    "Source",
+    "SourceError",
+    "Stop",
+    "UnknownPluginError",
+    "Unreadable",
+    "Value",
+    "find_plugin",
+    "installed_plugins",
+]
 
 ENTRY_POINTS = "collector.sources"
-
-Value = str | int | float | bool
-"""A field of a job, in the type that the scheduler gave it."""
 
 Checkpoint = Any
 """Whatever JSON a source needs to go on reading; opaque to everybody else."""
@@ -36,23 +50,6 @@ class SourceError(Exception):
 
     Nothing is lost by it: the next poll starts at the last committed checkpoint.
     """
-
-
-class Job(msgspec.Struct, gc=False):
-    """One run of a job, as the scheduler tells it, before mapping."""
-
-    id: str
-    """Unique among all runs that this source ever reads; the record is `<record_prefix>-<id>`."""
-    start_at: datetime
-    """Start of the run, aware."""
-    stop_at: datetime | None
-    """End of the run, aware, not before `start_at`; None while it lasts."""
-    fields: dict[str, Value]
-    """The scheduler's attributes by name; absent means unknown, never 0 or empty."""
-    raw: bytes
-    """The text that the job was read from; kept with a job that is rejected."""
-    where: str
-    """Where that text stands, for messages: `file:offset`, or the command."""
 
 
 class Unreadable(msgspec.Struct):

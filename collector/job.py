@@ -1,0 +1,25 @@
+"""Job: one run of a job as its scheduler tells it, between reading and mapping."""
+
+from datetime import datetime
+
+import msgspec
+
+Value = str | int | float | bool
+"""A field of a job, in the type that the scheduler gave it."""
+
+
+class Job(msgspec.Struct, gc=False):
+    """One run of a job, as the scheduler tells it, before mapping."""
+
+    id: str
+    """Unique among all runs that this source ever reads; the record is `<record_prefix>-<id>`."""
+    start_at: datetime
+    """Start of the run, aware."""
+    stop_at: datetime | None
+    """End of the run, aware, not before `start_at`; None while it lasts."""
+    fields: dict[str, Value]
+    """The scheduler's attributes by name; absent means unknown, never 0 or empty."""
+    raw: bytes
+    """The text that the job was read from; kept with a job that is rejected."""
+    where: str
+    """Where that text stands, for messages: `file:offset`, or the command."""
