@@ -9,8 +9,9 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,15 +52,26 @@ class Mistake(msgspec.Struct, frozen=True, order=True):
         return f"{where}{self.path + ': ' if self.path else ''}{self.text}"
 
 
-class _WrongError(Exception):
+class WrongError(Exception):
     """Raised inside a conversion after its mistake was noted."""
+
+
+Choose = Callable[[Any, dict[str, yaml.Node]], Any]
 
 
 class Reader:
     """Converts the nodes of one YAML document and collects its mistakes."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, choose: Choose = lambda to, _: to) -> None:
+        """Parses the text.
+
+        Args:
+            text: one YAML document.
+            choose: says which struct a node is to become where a subclass may stand; raises
+                ValueError, or returns the type it was given.
+        """
         self.mistakes: list[Mistake] = []
+        self._choose = choose
         try:
             self.root = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
@@ -96,7 +108,7 @@ class Reader:
         """The value of a node as a type; every mistake below it is noted.
 
         Raises:
-            _WrongError: when there was one.
+            WrongError: when there was one.
         """
         origin = typing.get_origin(to)
         if origin in (typing.Union, types.UnionType):
@@ -110,7 +122,7 @@ class Reader:
             item = typing.get_args(to)[0]
             if not isinstance(node, yaml.SequenceNode):
                 self.note(node, path, f"expected a list, not {_shown(node)}")
-                raise _WrongError
+                raise WrongError
             found = self._all(
                 {i: (value, item, f"{path}[{i}]") for i, value in enumerate(node.value)}
             )
@@ -121,28 +133,38 @@ class Reader:
 
     def convert_struct(self, node: yaml.Node, to: type[T], path: str = "") -> T:
         """The value of a mapping node as a struct; see `convert`."""
-        fields = {field.encode_name: field for field in msgspec.structs.fields(to)}  # type: ignore[arg-type]
         wanted: dict[str, tuple[yaml.Node, Any, str]] = {}
         before = len(self.mistakes)
-        for key, key_node, value in self.items(node, path):
+        items = list(self.items(node, path))
+        try:
+            to = self._choose(to, {key: value for key, _, value in items})
+        except ValueError as error:
+            self.note(node, path, str(error))
+            raise WrongError from error
+        fields = {field.encode_name: field for field in msgspec.structs.fields(to)}  # type: ignore[arg-type]
+        for key, key_node, value in items:
             if field := fields.get(key):
                 wanted[field.name] = (value, field.type, join(path, key))
             else:
-                self.note(key_node, join(path, key), f"unknown key{did_you_mean(key, fields)}")
+                self.note(
+                    key_node,
+                    join(path, key),
+                    f"unknown key{did_you_mean(key, fields) or known_here(fields)}",
+                )
         for name, field in fields.items():
             if field.required and field.name not in wanted and isinstance(node, yaml.MappingNode):
                 self.note(node, join(path, name), "missing; it has no default")
         try:
             values = self._all(wanted)
-        except _WrongError:
+        except WrongError:
             values = {}
         if len(self.mistakes) > before:
-            raise _WrongError
+            raise WrongError
         try:
             return to(**values)
         except (ValueError, TypeError) as error:
             self.note(node, path, str(error))
-            raise _WrongError from error
+            raise WrongError from error
 
     def _all(self, wanted: dict[Any, tuple[yaml.Node, Any, str]]) -> dict[Any, Any]:
         """Converts all, so that all mistakes are found; raises if there was one."""
@@ -150,10 +172,10 @@ class Reader:
         for key, (node, to, path) in wanted.items():
             try:
                 values[key] = self.convert(node, to, path)
-            except _WrongError:
+            except WrongError:
                 wrong = True
         if wrong:
-            raise _WrongError
+            raise WrongError
         return values
 
     def _convert_union(self, node: yaml.Node, choices: tuple[Any, ...], path: str) -> Any:
@@ -170,7 +192,7 @@ class Reader:
             if isinstance(node, yaml.SequenceNode) == is_list and not _is_scalar(choice):
                 return self.convert(node, choice, path)
         self.note(node, path, f"expected {_named(choices)}, not {_shown(node)}")
-        raise _WrongError
+        raise WrongError
 
     def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
         if node.style is not None:
@@ -185,17 +207,23 @@ class Reader:
                 f"{node.value} means different things to different readers of YAML; "
                 f"if it is text, write '{node.value}'",
             )
-            raise _WrongError
+            raise WrongError
         return node.value
 
     def _convert_scalar(self, node: yaml.Node, to: Any, path: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             self.note(node, path, f"expected {_named((to,))}, not {_shown(node)}")
-            raise _WrongError
+            raise WrongError
         value = self._scalar(node, path)
         try:
             if to is datetime:
                 return read_instant(value)
+            if to is Path:
+                return Path(msgspec.convert(value, str))
+            if typing.get_origin(to) is typing.Literal and value not in typing.get_args(to):
+                words = [str(word) for word in typing.get_args(to)]
+                hint = did_you_mean(str(value), words)
+                raise ValueError(f"expected one of {', '.join(words)}, not {value!r}{hint}")
             return msgspec.convert(value, to)
         except msgspec.ValidationError as error:
             expected = str(error)
@@ -206,7 +234,7 @@ class Reader:
             self.note(node, path, _plain(expected))
         except ValueError as error:
             self.note(node, path, str(error))
-        raise _WrongError
+        raise WrongError
 
 
 def read_instant(value: Any) -> datetime:
@@ -230,14 +258,18 @@ def read_instant(value: Any) -> datetime:
     return instant.astimezone(UTC)
 
 
+def known_here(known: typing.Iterable[str]) -> str:
+    """What could stand in the place of an unknown name."""
+    return f"; known here are {', '.join(sorted(known))}"
+
+
 def did_you_mean(key: str, known: typing.Iterable[str]) -> str:
-    """A hint for an unknown name: `; did you mean "…"?`, or what there is, if that is little."""
+    """A hint for an unknown name that is close to a known one: `; did you mean "…"?`."""
     known = list(known)
     close = difflib.get_close_matches(key.lower(), [name.lower() for name in known], 1, 0.6)
     if close:
         meant = next(name for name in known if name.lower() == close[0])
         return f'; did you mean "{meant}"?'
-    return f"; known here: {', '.join(sorted(known))}" if known else ""
 
 
 def join(path: str, key: str) -> str:
@@ -278,7 +310,7 @@ def _plain(message: str) -> str:
         ("`null`", "nothing"),
     ):
         message = message.replace(theirs, ours)
-    return message.replace("Expected", "expected").replace("Invalid enum value", "unknown word")
+    return message.replace("Expected", "expected")
 
 
 def _shown(node: yaml.Node) -> str:
