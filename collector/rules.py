@@ -77,14 +77,14 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class ComponentRule(Rule, kw_only=True, forbid_unknown_fields=True):
     """A rule for an amount, with the scores of the component."""
 
-    scores: dict[str, Rule | str | list[Rule]] = {}
+    scores: dict[str, Rule | str | list[Rule | str]] = {}
     """Name → rule; a score that has no value is left out."""
 
 
-Rules = Rule | str | list[Rule]
+Rules = Rule | str | list[Rule | str]
 """A rule; the name of a field; or rules of which the first that gives a value counts."""
 
-ComponentRules = ComponentRule | str | list[ComponentRule]
+ComponentRules = ComponentRule | str | list[ComponentRule | str]
 
 
 class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

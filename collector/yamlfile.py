@@ -184,7 +184,9 @@ class Reader:
             value = self._scalar(node, path)
             if value is None and type(None) in choices:
                 return None
-            scalars = [choice for choice in choices if _is_scalar(choice)]
+            scalars = [one for one in choices if _is_scalar(one) and one is not type(None)]
+            if len(scalars) == 1:
+                return self._convert_scalar(node, scalars[0], path)
             if scalars:
                 return self._convert_scalar(node, typing.Union[tuple(scalars)], path)  # noqa: UP007 - made at run time
         for choice in choices:
@@ -220,10 +222,8 @@ class Reader:
                 return read_instant(value)
             if to is Path:
                 return Path(msgspec.convert(value, str))
-            if typing.get_origin(to) is typing.Literal and value not in typing.get_args(to):
-                words = [str(word) for word in typing.get_args(to)]
-                hint = did_you_mean(str(value), words)
-                raise ValueError(f"expected one of {', '.join(words)}, not {value!r}{hint}")
+            if typing.get_origin(to) is typing.Literal:
+                return _one_of(value, typing.get_args(to))
             return msgspec.convert(value, to)
         except msgspec.ValidationError as error:
             expected = str(error)
@@ -258,6 +258,13 @@ def read_instant(value: Any) -> datetime:
     return instant.astimezone(UTC)
 
 
+def _one_of(value: Any, words: tuple[str, ...]) -> str:
+    if value in words:
+        return str(value)
+    hint = did_you_mean(str(value), words)
+    raise ValueError(f"expected one of {', '.join(words)}, not {value!r}{hint}")
+
+
 def known_here(known: typing.Iterable[str]) -> str:
     """What could stand in the place of an unknown name."""
     return f"; known here are {', '.join(sorted(known))}"
@@ -270,6 +277,7 @@ def did_you_mean(key: str, known: typing.Iterable[str]) -> str:
     if close:
         meant = next(name for name in known if name.lower() == close[0])
         return f'; did you mean "{meant}"?'
+    return ""
 
 
 def join(path: str, key: str) -> str:
