@@ -1,0 +1,33 @@
+# `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check slow bench faults soak verify-slurm clean
+BIN := .venv/bin
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+.venv/demo: pyproject.toml .ci/environment
+	@bash .ci/environment .venv server
+	@touch $@
+
+.venv/test: pyproject.toml .ci/environment
+	@bash .ci/environment .venv server,test,check
+	@touch .venv/demo $@
+
+demo: .venv/demo  ## real HTCondor and Slurm accounting into an Auditor, here and now
+	@$(BIN)/python tests/demo/demo.py
+
+test: .venv/test  ## the fast tests
+	$(BIN)/python -m pytest -q
+
+check: .venv/test  ## lint, types, and the built wheel without the checkout
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	bash .ci/check-wheel $(BIN)/python
+
+slow: .venv/test  ## the slow tests, and those on a real Slurm where it can be installed
+	$(BIN)/python -m pytest -q -m "slow or slurm"
+
+clean:  ## remove everything that was made
+	rm -rf .venv .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

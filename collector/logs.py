@@ -1,0 +1,88 @@
+"""How the program's events are written: to standard error, one line each.
+
+On a terminal as coloured text, under systemd with the priority that the journal understands,
+otherwise as JSON. Tracebacks never show local variables, which may hold secrets.
+"""
+
+import logging
+import os
+import sys
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+Format = Literal["auto", "console", "journal", "json"]
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""sd-daemon(3)."""
+
+
+def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
+    """Sets up logging for the whole process.
+
+    Args:
+        level: the least level that is written.
+        style: how; `auto` chooses by what standard error is.
+        stream: where to, if not to standard error.
+    """
+    stream = stream or sys.stderr
+    if style == "auto":
+        if stream.isatty():
+            style = "console"
+        else:
+            style = "journal" if "JOURNAL_STREAM" in os.environ else "json"
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+    ]
+    if style == "journal":
+        processors += [structlog.processors.format_exc_info, _journal_line]
+    elif style == "console":
+        processors += [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    else:
+        transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.ExceptionRenderer(transform),
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
+
+
+class _ToStructlog(logging.Handler):
+    """Passes on what libraries log with the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger().bind(logger=record.name)
+        log.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
+def _number(level: str) -> int:
+    return int(logging.getLevelNamesMapping()[level.upper()])
+
+
+def _journal_line(_: WrappedLogger, __: str, event: EventDict) -> str:
+    """`<6>event key=value …`: each line with its priority; the journal adds the time itself."""
+    level = event.pop("level", "info")
+    text, trace = event.pop("event", ""), event.pop("exception", "")
+    fields = "".join(f" {key}={_one_line(value)}" for key, value in event.items())
+    lines = [f"{text}{fields}", *str(trace).splitlines()]
+    return "\n".join(f"<{_PRIORITIES.get(level, 6)}>{line}" for line in lines)
+
+
+def _one_line(value: object) -> str:
+    """A value that cannot forge another line or field."""
+    text = str(value)
+    return text if text.isprintable() and not set(text) & set(' "=') and text else repr(text)
