@@ -1,0 +1,48 @@
+"""The outbox: what is to be sent, what was sent, what was refused; in one SQLite file.
+
+Promises, and what is on disk after a crash (SIGKILL, power cut) at any instruction:
+
+- `put` is one transaction: the records of a batch, its stop times, its rejected jobs, the counts
+  and the source's checkpoint are there together or not at all. After a crash before its commit the
+  source reads the batch again; after it, the next poll starts behind it.
+- `take` writes nothing. What is in flight is still waiting on disk; a crash between `take` and
+  `settle` sends it again, and the Auditor's record ids make that harmless.
+- `settle` is one transaction: an accepted record leaves `waiting` and stands in the ledger (an
+  open one also, whole, in `open_records`); a rejected one stands in `rejected`; a kept one knows
+  when it is due. After a crash before its commit all of them are still waiting.
+- A record leaves `waiting` only by a verdict, and never without a row that says where to.
+
+Known ids: a record id that waits, is open, or was sent within `ledger_days` is in the ledger, and
+is not taken in again unless it brings news: a stop time for an open run, or (from a source that
+corrects) another stop time. The same id with another start is another run: a collision, rejected
+with both versions. What was refused as it stands is not taken in again either, until a person says
+`rejected retry`.
+"""
+
+from collector.outbox.entries import (
+    Entry,
+    Outcome,
+    Put,
+    Rejected,
+    SourceStatus,
+    Status,
+    Verdict,
+    Waiting,
+)
+from collector.outbox.file import OutboxError, OutboxFullError, OutboxInUseError
+from collector.outbox.store import Outbox
+
+__all__ = [
+    "Entry",
+    "Outbox",
+    "OutboxError",
+    "OutboxFullError",
+    "OutboxInUseError",
+    "Outcome",
+    "Put",
+    "Rejected",
+    "SourceStatus",
+    "Status",
+    "Verdict",
+    "Waiting",
+]

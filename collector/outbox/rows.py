@@ -1,0 +1,71 @@
+"""What all writers of the outbox share: instants, totals, counts, rejected rows."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def weigh(sql: sqlite3.Connection, records: int, length: int) -> None:
+    sql.execute("UPDATE totals SET records = records + ?, bytes = bytes + ?", (records, length))
+
+
+def count(sql: sqlite3.Connection, counts: Mapping[tuple[str, str, str, str], int]) -> None:
+    sql.executemany(
+        "INSERT INTO counts VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET number = number + excluded.number",
+        [(*key, number) for key, number in counts.items() if number],
+    )
+
+
+def json(values: Sequence[object]) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def us(instant: datetime) -> int:
+    """Microseconds since 1970; refuses naive datetimes by subtracting an aware one."""
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def instant(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)
+
+
+def reject(
+    sql: sqlite3.Connection,
+    source: str,
+    origin: str,
+    now_us: int,
+    rows: Iterable[tuple[str, str | None, str, bytes, bytes | None, str]],
+) -> None:
+    sql.executemany(
+        "INSERT INTO rejected (digest, at_us, source, origin, kind, record_id, reason, raw, stored,"
+        " place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+        " at_us = excluded.at_us, reason = excluded.reason, stored = excluded.stored,"
+        " place = excluded.place",
+        (
+            (
+                _digest(source, record_id, raw),
+                now_us,
+                source,
+                origin,
+                kind,
+                record_id,
+                reason,
+                raw,
+                stored,
+                place,
+            )
+            for kind, record_id, reason, raw, stored, place in rows
+        ),
+    )
+
+
+def _digest(source: str, record_id: str | None, raw: bytes) -> bytes:
+    head = msgspec.json.encode([source, record_id])
+    return hashlib.blake2b(head + b"\n" + raw, digest_size=16).digest()

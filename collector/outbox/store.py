@@ -1,0 +1,299 @@
+"""The outbox as the rest of the program sees it: put, take, settle, status."""
+
+import contextlib
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from collector.config import OutboxSection
+from collector.outbox import file as outbox_file
+from collector.outbox.entries import (
+    Entry,
+    Put,
+    Rejected,
+    SourceStatus,
+    Status,
+    Verdict,
+    Waiting,
+)
+from collector.outbox.file import OutboxFullError
+from collector.outbox.intake import Intake, without_repeats
+from collector.outbox.rows import count, instant, us
+from collector.outbox.settling import settle
+
+
+class Outbox:
+    """The outbox in one file; of any number of threads and processes."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, now: Callable[[], datetime]
+    ) -> None:
+        """Use `open`."""
+        self.path = path
+        self.set_aside: Path | None = None
+        """Where a damaged file was put by `open`; tell a person."""
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._now = now
+        self._limits = OutboxSection()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        now: Callable[[], datetime],
+        limits: OutboxSection | None = None,
+        create: bool = True,
+    ) -> Self:
+        """Opens the file, makes it (mode 0600) if needed, and brings it to this program's layout.
+
+        A damaged file is kept aside under a dated name and a new one is begun; see `set_aside`.
+
+        Args:
+            path: the file.
+            now: the time, aware.
+            limits: the configuration; its `path` is not looked at.
+            create: False: raise when there is no outbox, or a damaged one (for commands that look).
+
+        Raises:
+            OutboxError: what is wrong with the file and what to do.
+        """
+        path = Path(path)
+        connection, aside = outbox_file.open_file(path, now(), create=create)
+        outbox = cls(path, connection, now)
+        outbox.set_aside = aside
+        if limits is not None:
+            outbox._limits = limits
+        return outbox
+
+    def close(self) -> None:
+        """Closes the file; nothing waits for it."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def held_by_daemon(self) -> contextlib.AbstractContextManager[None]:
+        """Makes this process the daemon of this outbox.
+
+        Raises:
+            OutboxInUseError: when another daemon runs on it.
+        """
+        return outbox_file.lock(self.path, "daemon")
+
+    def held_by_sender(self) -> contextlib.AbstractContextManager[None]:
+        """Makes this process the one that sends.
+
+        Raises:
+            OutboxInUseError: when another process sends now; it will send this one's records too.
+        """
+        return outbox_file.lock(self.path, "sender")
+
+    # ------------------------------------------------------------------ sources
+
+    def checkpoint(self, source: str) -> Any:
+        """The checkpoint of the last batch that was stored; None if there is none."""
+        with self._reading() as sql:
+            row = sql.execute("SELECT checkpoint FROM sources WHERE name = ?", (source,)).fetchone()
+        return msgspec.json.decode(row[0]) if row and row[0] is not None else None
+
+    def full(self) -> str | None:
+        """Why nothing can be put now, in words, or None."""
+        with self._reading() as sql:
+            records, length = sql.execute("SELECT records, bytes FROM totals").fetchone()
+        limits = self._limits
+        if records >= limits.max_records:
+            return f"{records} records wait, outbox.max_records is {limits.max_records}"
+        if length >= limits.max_bytes:
+            return f"{length} bytes wait, outbox.max_bytes is {limits.max_bytes}"
+        free = shutil.disk_usage(self.path.parent).free
+        if free < limits.min_free_bytes:
+            return f"{free} bytes are free, outbox.min_free_bytes is {limits.min_free_bytes}"
+        return None
+
+    def put(
+        self,
+        source: str,
+        entries: Sequence[Entry],
+        *,
+        stops: Sequence[tuple[str, datetime]] = (),
+        rejected: Sequence[Rejected] = (),
+        filtered: Mapping[str, int] | None = None,
+        read: int = 0,
+        checkpoint: Any = None,
+        origin: str = "poll",
+        corrects: bool = False,
+    ) -> Put:
+        """Takes in what a source read, and its checkpoint, in one transaction.
+
+        Args:
+            source: its name.
+            entries: records, in the order in which they were read.
+            stops: (record id, stop time) for records that were put before.
+            rejected: jobs of which no record can be made.
+            filtered: reason → number of jobs that are not to be accounted; counted only.
+            read: number of jobs that were read; counted only.
+            checkpoint: JSON, or None to leave the source's checkpoint as it is.
+            origin: `poll`, `backfill`, `retry` or `import`; counted.
+            corrects: whether another stop time for a known run is a correction; otherwise the first
+                one stands.
+
+        Raises:
+            OutboxFullError: before anything is stored.
+            OutboxError: when the file cannot be written; nothing is stored.
+        """
+        if (why := self.full()) is not None:
+            raise OutboxFullError(f"{self.path}: {why}")
+        put = Put(rejected=len(rejected))
+        with self._writing() as sql:
+            intake = Intake(sql, source, origin, corrects=corrects, now_us=us(self._now()), put=put)
+            for unique in without_repeats(entries):
+                intake.take_in(unique)
+            for record_id, stop_time in stops:
+                intake.take_in_stop(record_id, stop_time)
+            intake.reject(
+                ("job", job.record_id, job.reason, job.raw, None, job.where) for job in rejected
+            )
+            if checkpoint is not None:
+                sql.execute(
+                    "INSERT INTO sources (name, checkpoint) VALUES (?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET checkpoint = excluded.checkpoint",
+                    (source, msgspec.json.encode(checkpoint).decode()),
+                )
+            numbers = {
+                ("read", ""): read,
+                **{(name, ""): n for name, n in msgspec.structs.asdict(put).items()},
+            }
+            numbers |= {("filtered", reason): n for reason, n in (filtered or {}).items()}
+            count(sql, {(source, origin, *key): n for key, n in numbers.items()})
+        return put
+
+    def note_poll(self, source: str, *, ok: bool, message: str, now: datetime) -> None:
+        """Notes how a poll of a source went, for the status."""
+        column, error = ("success_us", None) if ok else ("error_us", message)
+        with self._writing() as sql:
+            sql.execute(
+                f"INSERT INTO sources (name, {column}, error) VALUES (?, ?, ?) ON CONFLICT (name)"  # noqa: S608 - one of two words
+                f" DO UPDATE SET {column} = excluded.{column}, error = excluded.error",
+                (source, us(now), error),
+            )
+
+    # ------------------------------------------------------------------ sending
+
+    def take(
+        self, limit_records: int, limit_bytes: int, now: datetime, *, after: int = 0
+    ) -> list[Waiting]:
+        """What is due, oldest first; writes nothing.
+
+        Args:
+            limit_records: at most this many.
+            limit_bytes: at most this many bytes of bodies, but always one.
+            now: what is due later stays. (More than a day later: the clock was set back.)
+            after: only records behind the one with this id.
+        """
+        due_us = us(now)
+        taken: list[Waiting] = []
+        length = 0
+        with self._reading() as sql:
+            for row in sql.execute(
+                "SELECT w.id, revision, record_id, source, origin, is_update, corrects, tries,"
+                " start_us, stop_us, body FROM waiting w JOIN ledger USING (id)"
+                " WHERE w.id > ? AND (due_us <= ? OR due_us > ?) ORDER BY w.id LIMIT ?",
+                (after, due_us, due_us + 86_400_000_000, limit_records),
+            ):
+                length += len(row[10])
+                if taken and length > limit_bytes:
+                    break
+                taken.append(
+                    Waiting(
+                        id=row[0],
+                        revision=row[1],
+                        record_id=row[2],
+                        source=row[3],
+                        origin=row[4],
+                        is_update=row[5] != 0,
+                        corrects=row[6] != 0,
+                        tries=row[7],
+                        start_time=instant(row[8]),
+                        stop_time=None if row[9] is None else instant(row[9]),
+                        body=row[10],
+                    )
+                )
+        return taken
+
+    def settle(self, verdicts: Sequence[Verdict]) -> None:
+        """Carries out verdicts, in one transaction.
+
+        A record that a put changed while it was in flight stays: as an update if what was in flight
+        was accepted, else as it is.
+        """
+        with self._writing() as sql:
+            settle(sql, verdicts, us(self._now()), self._limits.ledger_days)
+
+    # ------------------------------------------------------------------ looking
+
+    def status(self) -> Status:
+        """What the outbox holds, at one moment."""
+        with self._reading() as sql:
+            sql.execute("BEGIN")
+            try:
+                records, length = sql.execute("SELECT records, bytes FROM totals").fetchone()
+                oldest = sql.execute("SELECT put_us FROM waiting ORDER BY id LIMIT 1").fetchone()
+                is_open = sql.execute("SELECT count(*) FROM open_records").fetchone()[0]
+                sources = {
+                    name: SourceStatus(
+                        checkpoint=None if checkpoint is None else msgspec.json.decode(checkpoint),
+                        last_success_at=None if success_us is None else instant(success_us),
+                        last_error_at=None if error_us is None else instant(error_us),
+                        last_error=error,
+                    )
+                    for name, checkpoint, success_us, error_us, error in sql.execute(
+                        "SELECT name, checkpoint, success_us, error_us, error FROM sources"
+                    )
+                }
+                rejected = dict(
+                    sql.execute("SELECT kind, count(*) FROM rejected GROUP BY kind").fetchall()
+                )
+                counts = {tuple(row[:4]): row[4] for row in sql.execute("SELECT * FROM counts")}
+            finally:
+                sql.execute("COMMIT")
+        return Status(
+            waiting=records,
+            waiting_bytes=length,
+            oldest_put_at=None if oldest is None else instant(oldest[0]),
+            open_records=is_open,
+            sources=sources,
+            rejected=rejected,
+            counts=counts,
+        )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, outbox_file.explained(self.path):
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; immediate, as a deferred one fails at once beside another writer."""
+        with self._lock, outbox_file.explained(self.path):
+            sql = self._connection
+            sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield sql
+                sql.execute("COMMIT")
+            except BaseException:
+                # A full disk has rolled back already.
+                if sql.in_transaction:
+                    sql.execute("ROLLBACK")
+                raise
