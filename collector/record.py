@@ -47,9 +47,7 @@ class Score(msgspec.Struct):
         value = self.value
         if type(value) is not float:
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InvalidRecordError(
-                    f"score {self.name!r}: value {value!r} is not a number"
-                )
+                raise InvalidRecordError(f"score {self.name!r}: value {value!r} is not a number")
             self.value = value = float(value)
         if not 0 <= value < math.inf:
             raise InvalidRecordError(
@@ -241,7 +239,7 @@ def check_name(text: str, what: str, key: str = "") -> None:
         problem = "is blank"
     elif "\0" in text:
         problem = "holds a NUL character, which the Auditor's database refuses"
-    elif len(text) > NAME_LIMIT_GRAPHEMES and _graphemes(text) > NAME_LIMIT_GRAPHEMES:
+    elif len(text) > NAME_LIMIT_GRAPHEMES and count_graphemes(text) > NAME_LIMIT_GRAPHEMES:
         problem = f"is longer than {NAME_LIMIT_GRAPHEMES} characters"
     elif not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         problem = "holds a lone surrogate, which is not Unicode text"
@@ -251,12 +249,10 @@ def check_name(text: str, what: str, key: str = "") -> None:
     raise InvalidRecordError(f"{what}{f' {key!r}' if key else ''} {shown} {problem}")
 
 
-def _graphemes(text: str) -> int:
+def count_graphemes(text: str) -> int:
     """Characters as a reader counts them, never more than Unicode's UAX #29 counts.
 
     Marks and joiners belong to the character before them. Where this counts too few, the server
     still has the last word.
     """
-    return sum(
-        1 for char in text if char not in _JOINERS and unicodedata.category(char)[0] != "M"
-    )
+    return sum(1 for char in text if char not in _JOINERS and unicodedata.category(char)[0] != "M")
