@@ -18,7 +18,8 @@ def notify(**state: str | int) -> bool:
         return False
     if address.startswith("@"):
         address = "\0" + address[1:]
-    message = "\n".join(f"{name}={str(value).replace(chr(10), ' ')}" for name, value in state.items())
+    lines = (f"{name}={str(value).replace(chr(10), chr(32))}" for name, value in state.items())
+    message = "\n".join(lines)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         try:
             sock.sendto(message.encode(), address)

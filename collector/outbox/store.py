@@ -278,6 +278,18 @@ class Outbox:
             counts=counts,
         )
 
+    def newest_id(self) -> int:
+        """The id of the record that was put last; 0 if there is none."""
+        with self._reading() as sql:
+            found = sql.execute("SELECT max(id) FROM waiting").fetchone()[0]
+        return int(found or 0)
+
+    def waiting_up_to(self, newest_id: int) -> int:
+        """How many of the records that were put up to `newest_id` still wait."""
+        with self._reading() as sql:
+            found = sql.execute("SELECT count(*) FROM waiting WHERE id <= ?", (newest_id,))
+            return int(found.fetchone()[0])
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, outbox_file.explained(self.path):

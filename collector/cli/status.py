@@ -1,0 +1,98 @@
+"""`auditor-collector status`: what waits, what was sent, what was refused."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from collector.assemble import utc_now
+from collector.cli.options import CONTEXT, config_option, load_or_exit
+from collector.config import Config
+from collector.outbox import Outbox, OutboxError, Status
+
+_CHECKPOINT_SHOWN = 200
+
+
+@click.command(context_settings=CONTEXT)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(config_path: Path, as_json: bool) -> None:
+    r"""Show what waits, how old it is, each source's checkpoint, and what was rejected.
+
+    Reads the outbox only; works whether or not a daemon runs.
+
+    \b
+    Example:
+      auditor-collector status --json | jq .waiting
+    """
+    config = load_or_exit(config_path)
+    try:
+        with Outbox.open(config.outbox.path, now=utc_now, create=False) as outbox:
+            status = outbox.status()
+    except OutboxError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(_document(config, status))))
+    else:
+        _print(config, status)
+
+
+def _sums(status: Status, source: str) -> Counter[str]:
+    """Outcome → count of a source, over polls and backfills."""
+    sums: Counter[str] = Counter()
+    for (name, _, outcome, _), count in status.counts.items():
+        if name == source:
+            sums[outcome] += count
+    return sums
+
+
+def _document(config: Config, status: Status) -> dict[str, Any]:
+    return {
+        "outbox": str(config.outbox.path),
+        "waiting": status.waiting,
+        "waiting_bytes": status.waiting_bytes,
+        "oldest_put_at": status.oldest_put_at,
+        "open_records": status.open_records,
+        "rejected": status.rejected,
+        "sources": {
+            name: {**msgspec.structs.asdict(source), "counts": dict(_sums(status, name))}
+            for name, source in status.sources.items()
+        },
+    }
+
+
+def _print(config: Config, status: Status) -> None:
+    now = utc_now()
+    click.echo(f"outbox   {config.outbox.path}")
+    oldest = (
+        "" if status.oldest_put_at is None else f", the oldest {_ago(status.oldest_put_at, now)}"
+    )
+    click.echo(f"waiting  {status.waiting} record(s), {status.waiting_bytes} bytes{oldest}")
+    click.echo(f"open     {status.open_records} record(s) without a stop time")
+    rejected = ", ".join(f"{count} {kind}" for kind, count in status.rejected.items())
+    click.echo(f"rejected {rejected or 'nothing'}")
+    for name, source in status.sources.items():
+        click.echo(f"\nsource {name}")
+        success = "never" if source.last_success_at is None else _ago(source.last_success_at, now)
+        click.echo(f"  last success  {success}")
+        if source.last_error is not None and source.last_error_at is not None:
+            click.echo(f"  problem       {_ago(source.last_error_at, now)}: {source.last_error}")
+        checkpoint = msgspec.json.encode(source.checkpoint).decode()
+        if len(checkpoint) > _CHECKPOINT_SHOWN:
+            checkpoint = checkpoint[:_CHECKPOINT_SHOWN] + "…"
+        click.echo(f"  checkpoint    {checkpoint}")
+        sums = ", ".join(
+            f"{count} {outcome}" for outcome, count in _sums(status, name).items() if count
+        )
+        click.echo(f"  counts        {sums or 'nothing yet'}")
+
+
+def _ago(instant: datetime, now: datetime) -> str:
+    """`3 min ago (2026-01-31T12:00:00Z)`."""
+    seconds = int(max(now - instant, timedelta()).total_seconds())
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
+    return f"{seconds // size} {unit} ago ({instant:%Y-%m-%dT%H:%M:%SZ})"
