@@ -1,0 +1,30 @@
+"""What all tests may use: an embedded Auditor of their own, quiet logs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, settings
+
+from tests.auditor_server import RunningAuditor, running_auditor
+
+settings.register_profile(
+    "all", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False
+)
+settings.load_profile("all")
+
+
+@pytest.fixture
+def auditor(tmp_path: Path) -> Iterator[RunningAuditor]:
+    """An embedded Auditor, as a process of its own, with nothing in it."""
+    with running_auditor(tmp_path / "auditor.db") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Logs as the program sets them up for one test do not reach the next."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.reset_defaults()

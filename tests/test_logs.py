@@ -1,0 +1,56 @@
+"""Events are one line each, readable by whoever reads them, and hold no secrets."""
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from collector import logs
+
+
+def lines_of(style: logs.Format, level: str = "info") -> list[str]:
+    stream = io.StringIO()
+    logs.set_up(level, style, stream)
+    log = structlog.get_logger()
+    log.debug("hidden")
+    log.info("polled", source="ap1", read=3, text='a "b"\nc=d')
+    logging.getLogger("library").warning("from a library: %s", "x")
+    try:
+        password = "hunter2"  # noqa: F841 - a local variable that must not be shown
+        raise ValueError("broken")
+    except ValueError:
+        log.exception("died")
+    return stream.getvalue().splitlines()
+
+
+def test_json_is_one_object_a_line():
+    """With time, level and every field."""
+    found = [json.loads(line) for line in lines_of("json")]
+    assert [event["event"] for event in found] == ["polled", "from a library: x", "died"]
+    assert found[0]["read"] == 3
+    assert found[0]["level"] == "info"
+    assert found[0]["at"].endswith("Z")
+
+
+def test_the_journal_gets_priorities_and_no_forged_lines():
+    """Each line begins with its priority; text of a user stays inside its field."""
+    found = lines_of("journal")
+    assert found[0] == "<6>polled source=ap1 read=3 text='a \"b\"\\nc=d'"
+    assert found[1].startswith("<4>from a library: x")
+    assert all(line.startswith("<3>") for line in found[2:])
+
+
+@pytest.mark.parametrize("style", ["json", "journal", "console"])
+def test_a_traceback_shows_no_local_variables(style: logs.Format):
+    """A password in a local variable does not reach the log."""
+    text = "\n".join(lines_of(style))
+    assert "broken" in text
+    assert "hunter2" not in text.replace('password = "hunter2"', "")
+
+
+def test_the_level_says_what_is_written():
+    """Below the level, nothing."""
+    assert len(lines_of("json", "error")) == 1
+    assert json.loads(lines_of("json", "debug")[0])["event"] == "hidden"
