@@ -5,7 +5,7 @@ code that keeps them:
 
 - several fields, and several operators on one field, are and-ed;
 - `gt` beside `gte`, or `lt` beside `lte`, switches that field's filter off;
-- `equals` on an instant is ignored;
+- `equals` on an instant, and a condition with an empty value, is ignored;
 - `component` looks at the first component only;
 - a record without the meta key matches neither `c` nor `dnc`; an empty list matches `dnc`;
 - a record without a stop time matches no filter on `stop_time` or `runtime`;
@@ -15,13 +15,12 @@ code that keeps them:
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from collector.auditor.intake import check_name
+from collector.auditor.intake import Instant, check_name
 from collector.auditor.store import OPEN
 
 _DEPTH_LIMIT = 5
@@ -42,7 +41,6 @@ _SORT_COLUMNS = {
     "runtime": "runtime_s",
     "record_id": "record_id",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Tree = dict[str, Any]
 """What stands in the brackets, nested; the leaves are texts."""
@@ -70,6 +68,7 @@ def parse(query_string: str) -> Selection:
         if name not in _FIELDS:
             expected = ", ".join(f"`{field}`" for field in _FIELDS)
             raise BadQueryError(f"unknown field `{name}`, expected one of {expected}")
+    tree = {name: value for name, value in tree.items() if value}
     conditions: list[str] = []
     values: list[Any] = []
 
@@ -116,7 +115,7 @@ def _add_meta(
     for value in _sequence(operators.get("c")):
         add(there, key, value)
     for value in _sequence(operators.get("dnc")):
-        add(there, key, "")
+        add("EXISTS (SELECT 1 FROM json_each(record.meta) WHERE json_each.key = ?)", key)
         add(
             "NOT EXISTS (SELECT 1 FROM meta WHERE key = ? AND value = ? AND record = id)",
             key,
@@ -133,7 +132,8 @@ def _operators(tree: Any, read: Callable[[str], int]) -> list[tuple[str, int]]:
                 f"`{operator}`" for operator in ("gt", "lt", "gte", "lte", "equals")
             )
             raise BadQueryError(f"unknown field `{name}`, expected one of {expected}")
-        found[name] = read(_leaf(leaf))
+        if text := _leaf(leaf):
+            found[name] = read(text)
     if {"gt", "gte"} <= found.keys() or {"lt", "lte"} <= found.keys():
         return []
     if read is _instant_us:
@@ -161,12 +161,14 @@ def _tree(query_string: str) -> Tree:
     for part in query_string.split("&"):
         if not part:
             continue
-        match = re.fullmatch(r"(?P<name>[^\[=]*)(?P<keys>(?:\[[^\]]*\])*)(?:=(?P<value>.*))?", part)
+        match = re.fullmatch(
+            r"(?P<name>[^\[=]*)(?P<keys>(?:\[[^\]]*(?:\]|$))*)(?:=(?P<value>.*))?", part
+        )
         if match is None:
             raise BadQueryError(
                 f"parsing failed with error: 'expected field[key]=value' in: {part}"
             )
-        keys = [_text(key) for key in re.findall(r"\[([^\]]*)\]", match["keys"])]
+        keys = [_text(key) for key in re.findall(r"\[([^\]]*)", match["keys"])]
         path = [_text(match["name"]), *keys]
         if len(path) > _DEPTH_LIMIT:
             raise BadQueryError("parsing failed: more brackets than any field has")
@@ -202,12 +204,13 @@ def _mapping(tree: Any, expected: str) -> Mapping[str, Any]:
 
 
 def _sequence(tree: Any) -> list[str]:
-    """The values of a list; the server takes `c=site1` for a list of one."""
-    if tree is None:
+    """The values of a list, by their numbers: `c[0]=site1&c[1]=site2`."""
+    if not tree:
         return []
-    if isinstance(tree, str):
-        return [_name(tree)]
-    if not all(key.isdecimal() for key in tree):
+    if isinstance(tree, str) or not all(
+        key.isdecimal() and len(key) < 20  # noqa: PLR2004 - digits of 64 bits
+        for key in tree
+    ):
         raise BadQueryError("invalid type: map, expected a sequence")
     return [_name(_leaf(tree[key])) for key in sorted(tree, key=int)]
 
@@ -230,12 +233,9 @@ def _amount(text: str) -> int:
 
 def _instant_us(text: str) -> int:
     try:
-        instant = msgspec.convert(text, datetime)
-    except msgspec.ValidationError as error:
-        raise BadQueryError("input contains invalid characters") from error
-    if instant.tzinfo is None:
-        raise BadQueryError("premature end of input")
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+        return Instant(text).us
+    except ValueError as error:
+        raise BadQueryError(str(error)) from error
 
 
 def _quoted(text: Any) -> str:

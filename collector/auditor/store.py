@@ -26,7 +26,6 @@ from collector.auditor.intake import NewRecord, NewStopTime
 OPEN = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE record (
@@ -46,7 +45,7 @@ CREATE INDEX record_runtime ON record (runtime_s);
 CREATE INDEX record_component ON record (component, amount);
 CREATE TABLE meta (
     key TEXT NOT NULL,
-    value TEXT NOT NULL,         -- '' for the key itself, which may have no values
+    value TEXT NOT NULL,
     record INTEGER NOT NULL REFERENCES record (id),
     PRIMARY KEY (key, value, record)
 ) STRICT, WITHOUT ROWID;
@@ -93,23 +92,25 @@ class Store:
             sqlite3.Error: when the file refuses.
         """
         with self._writing, self._transaction() as writer:
+            (last,) = writer.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()
+            numbered = list(enumerate(records, last + 1))
             try:
-                for record in records:
-                    row = writer.execute(
-                        "INSERT INTO record (record_id, start_us, stop_us, runtime_s, component, "
-                        "amount, meta, components) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                        _row(record),
-                    ).lastrowid
-                    writer.executemany(
-                        "INSERT OR IGNORE INTO meta VALUES (?, ?, ?)",
-                        [
-                            (key, value, row)
-                            for key, values in (record.meta or {}).items()
-                            for value in ("", *values)
-                        ],
-                    )
+                writer.executemany(
+                    "INSERT INTO record (id, record_id, start_us, stop_us, runtime_s, component, "
+                    "amount, meta, components) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (_row(number, record) for number, record in numbered),
+                )
             except sqlite3.IntegrityError as error:
-                raise ConflictError(record.record_id) from error
+                raise ConflictError(str(error)) from error
+            writer.executemany(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?, ?)",
+                (
+                    (key, value, number)
+                    for number, record in numbered
+                    for key, values in (record.meta or {}).items()
+                    for value in values
+                ),
+            )
 
     def update(self, change: NewStopTime) -> bool:
         """Sets a stop time, also over another one; returns whether there is such a record.
@@ -117,7 +118,7 @@ class Store:
         Raises:
             sqlite3.Error: when the file refuses.
         """
-        stop_us = _microseconds(change.stop_time)
+        stop_us = change.stop_time.us
         with self._writing, self._transaction() as writer:
             found = writer.execute(
                 # SQLite divides as the server does: towards zero.
@@ -178,13 +179,14 @@ class Store:
             raise
 
 
-def _row(record: NewRecord) -> tuple[Any, ...]:
-    start_us, stop_us, runtime_s = _microseconds(record.start_time), OPEN, OPEN
+def _row(number: int, record: NewRecord) -> tuple[Any, ...]:
+    start_us, stop_us, runtime_s = record.start_time.us, OPEN, OPEN
     if record.stop_time is not None:
-        stop_us = _microseconds(record.stop_time)
-        runtime_s = int((record.stop_time - record.start_time).total_seconds())
+        stop_us = record.stop_time.us
+        runtime_s = abs(stop_us - start_us) // 1_000_000 * (1 if stop_us > start_us else -1)
     first = record.components[0] if record.components else None
     return (
+        number,
         record.record_id,
         start_us,
         stop_us,
@@ -206,10 +208,6 @@ def _answer(row: tuple[str, str, str, int, int, int]) -> bytes:
 
 
 _encode = msgspec.json.Encoder().encode
-
-
-def _microseconds(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
 
 
 def _text(instant_us: int) -> str:
