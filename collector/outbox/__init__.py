@@ -24,12 +24,14 @@ from collector.outbox.entries import (
     Outcome,
     Put,
     Rejected,
+    SenderStatus,
     SourceStatus,
     Status,
     Verdict,
     Waiting,
 )
 from collector.outbox.file import OutboxError, OutboxFullError, OutboxInUseError
+from collector.outbox.rows import instant
 from collector.outbox.store import Outbox
 
 __all__ = [
@@ -41,8 +43,10 @@ __all__ = [
     "Outcome",
     "Put",
     "Rejected",
+    "SenderStatus",
     "SourceStatus",
     "Status",
     "Verdict",
     "Waiting",
+    "instant",
 ]

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from collector.outbox.rows import instant
 from collector.record import Record
 
 
@@ -66,16 +67,27 @@ class Waiting(msgspec.Struct, gc=False):
     record_id: str
     source: str
     origin: str
-    is_update: bool
-    """The Auditor holds the record; send its stop time."""
-    corrects: bool
-    """Its source may correct a stop time that was sent."""
+    is_update: int
+    """1: the Auditor holds the record; send its stop time. Otherwise 0."""
+    corrects: int
+    """1: its source may correct a stop time that was sent. Otherwise 0."""
     tries: int
     """How often it was kept for a fault of its own."""
-    start_time: datetime
-    stop_time: datetime | None
+    start_us: int
+    """Microseconds since 1970, as is `stop_us`."""
+    stop_us: int | None
     body: bytes
     """The whole record as JSON, also of an update."""
+
+    @property
+    def start_time(self) -> datetime:
+        """Start of the run, aware."""
+        return instant(self.start_us)
+
+    @property
+    def stop_time(self) -> datetime | None:
+        """End of the run, aware; None while it lasts."""
+        return None if self.stop_us is None else instant(self.stop_us)
 
 
 Outcome = Literal["sent", "updated", "already_there", "rejected", "kept"]
@@ -91,7 +103,19 @@ class Verdict(msgspec.Struct):
     stored: bytes | None = None
     """The Auditor's version, for a collision."""
     due_at: datetime | None = None
-    """When a kept one is to be tried again; None: at once, and the try does not count."""
+    """When a kept one is to be tried again; None: at once."""
+    counts: bool = False
+    """Whether a kept one was refused for a fault of its own."""
+
+
+class SenderStatus(msgspec.Struct):
+    """How sending goes."""
+
+    state: Literal["sending", "away", "paused"]
+    """away: the Auditor cannot be reached; paused: somebody has to act (access, address, TLS)."""
+    since: datetime
+    reason: str
+    """What happened and what to do; empty while sending."""
 
 
 class SourceStatus(msgspec.Struct):
@@ -112,6 +136,8 @@ class Status(msgspec.Struct):
     oldest_put_at: datetime | None
     """When the record that has waited longest was put."""
     open_records: int
+    sender: SenderStatus | None
+    """None before the first pass that sent, or failed to."""
     sources: dict[str, SourceStatus]
     rejected: dict[str, int]
     """Kind of rejection → how many."""

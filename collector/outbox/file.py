@@ -76,6 +76,13 @@ CREATE TABLE sources (
     error      TEXT
 ) WITHOUT ROWID;
 
+-- At most one row: how sending goes.
+CREATE TABLE sender (
+    state      TEXT NOT NULL,
+    since_us   INTEGER NOT NULL,
+    reason     TEXT NOT NULL
+);
+
 CREATE TABLE counts (
     source     TEXT NOT NULL,
     origin     TEXT NOT NULL,

@@ -30,8 +30,8 @@ def settle(
         if verdict.outcome == "kept":
             if verdict.due_at is not None and not changed:
                 sql.execute(
-                    "UPDATE waiting SET tries = tries + 1, due_us = ? WHERE id = ?",
-                    (us(verdict.due_at), entry.id),
+                    "UPDATE waiting SET tries = tries + ?, due_us = ? WHERE id = ?",
+                    (verdict.counts, us(verdict.due_at), entry.id),
                 )
         elif verdict.outcome == "rejected":
             if not changed:

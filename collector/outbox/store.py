@@ -17,6 +17,7 @@ from collector.outbox.entries import (
     Entry,
     Put,
     Rejected,
+    SenderStatus,
     SourceStatus,
     Status,
     Verdict,
@@ -189,6 +190,12 @@ class Outbox:
                 (source, us(now), error),
             )
 
+    def note_sender(self, state: str, reason: str, now: datetime) -> None:
+        """Notes a change in how sending goes, for the status; see `SenderStatus`."""
+        with self._writing() as sql:
+            sql.execute("DELETE FROM sender")
+            sql.execute("INSERT INTO sender VALUES (?, ?, ?)", (state, us(now), reason))
+
     # ------------------------------------------------------------------ sending
 
     def take(
@@ -215,21 +222,7 @@ class Outbox:
                 length += len(row[10])
                 if taken and length > limit_bytes:
                     break
-                taken.append(
-                    Waiting(
-                        id=row[0],
-                        revision=row[1],
-                        record_id=row[2],
-                        source=row[3],
-                        origin=row[4],
-                        is_update=row[5] != 0,
-                        corrects=row[6] != 0,
-                        tries=row[7],
-                        start_time=instant(row[8]),
-                        stop_time=None if row[9] is None else instant(row[9]),
-                        body=row[10],
-                    )
-                )
+                taken.append(Waiting(*row))
         return taken
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
@@ -251,6 +244,7 @@ class Outbox:
                 records, length = sql.execute("SELECT records, bytes FROM totals").fetchone()
                 oldest = sql.execute("SELECT put_us FROM waiting ORDER BY id LIMIT 1").fetchone()
                 is_open = sql.execute("SELECT count(*) FROM open_records").fetchone()[0]
+                sender = sql.execute("SELECT state, since_us, reason FROM sender").fetchone()
                 sources = {
                     name: SourceStatus(
                         checkpoint=None if checkpoint is None else msgspec.json.decode(checkpoint),
@@ -273,22 +267,22 @@ class Outbox:
             waiting_bytes=length,
             oldest_put_at=None if oldest is None else instant(oldest[0]),
             open_records=is_open,
+            sender=sender and SenderStatus(sender[0], instant(sender[1]), sender[2]),
             sources=sources,
             rejected=rejected,
             counts=counts,
         )
 
     def newest_id(self) -> int:
-        """The id of the record that was put last; 0 if there is none."""
+        """A mark: everything that is put later gets a higher `Waiting.id`."""
         with self._reading() as sql:
-            found = sql.execute("SELECT max(id) FROM waiting").fetchone()[0]
-        return int(found or 0)
+            return int(sql.execute("SELECT next_id - 1 FROM totals").fetchone()[0])
 
     def waiting_up_to(self, newest_id: int) -> int:
-        """How many of the records that were put up to `newest_id` still wait."""
+        """How many still wait of what was put before a mark of `newest_id`."""
         with self._reading() as sql:
-            found = sql.execute("SELECT count(*) FROM waiting WHERE id <= ?", (newest_id,))
-            return int(found.fetchone()[0])
+            query = "SELECT records - (SELECT count(*) FROM waiting WHERE id > ?) FROM totals"
+            return int(sql.execute(query, (newest_id,)).fetchone()[0])
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,129 @@
+"""Records that the Auditor has already: which of a batch, and whether they are the same.
+
+The Auditor says only that *something* of a batch is there. It cannot be asked for a list of ids,
+but for a range of times: the runs of a batch were read together and mostly lie close together, so
+that one query finds all of them. What it does not find, because the stored version is open, was
+corrected, or is another run, a wider query finds, and at last one request for each record.
+"""
+
+import contextlib
+from collections.abc import Generator, Sequence
+from enum import IntEnum
+from typing import cast
+
+from collector.auditor.client import AuditorClientBlocking
+from collector.auditor.protocol import UnknownRecordError
+from collector.auditor.query import Operator, QueryBuilder, Value
+from collector.outbox import Waiting, instant
+from collector.record import Record, decode
+
+SINGLY = 4
+"""So many records are asked for one by one: cheaper than a range of unknown length."""
+_FOREIGN_PER_RECORD = 20
+_FOREIGN_AT_LEAST = 2_000
+
+
+class Search(IntEnum):
+    """How to look for the records of a group; each finds what the one before did not."""
+
+    RUNS = 0
+    """By start and stop."""
+    STARTS = 1
+    """By start: also what is stored without a stop, or with another one."""
+    SINGLY = 2
+    """By id: also what has another start."""
+
+
+def find(
+    client: AuditorClientBlocking, group: Sequence[Waiting], search: Search
+) -> dict[str, Record]:
+    """Looks for the records of a group in the Auditor.
+
+    Returns:
+        Record id → stored version, of those that were found.
+
+    Raises:
+        AuditorError: when the Auditor does not answer.
+    """
+    if search is Search.SINGLY or len(group) <= SINGLY:
+        return _find_singly(client, group)
+    found: dict[str, Record] = {}
+    is_open = [entry for entry in group if entry.stop_us is None]
+    closed = [entry for entry in group if entry.stop_us is not None]
+    if search is Search.RUNS:
+        _find_range(client, is_open, found, by_stop=False)
+        _find_range(client, closed, found, by_stop=True)
+    else:
+        _find_range(client, group, found, by_stop=False)
+    return found
+
+
+def _find_range(
+    client: AuditorClientBlocking,
+    group: Sequence[Waiting],
+    found: dict[str, Record],
+    *,
+    by_stop: bool,
+) -> None:
+    """Queries the range of a group; halves it when too much of others lies in it."""
+    if not group:
+        return
+    wanted = {entry.record_id for entry in group}
+    query = QueryBuilder().with_start_time(_range([entry.start_us for entry in group]))
+    if by_stop:
+        query = query.with_stop_time(
+            _range([entry.stop_us for entry in group if entry.stop_us is not None])
+        )
+    foreign = 0
+    limit = max(_FOREIGN_AT_LEAST, _FOREIGN_PER_RECORD * len(group))
+    answer = cast("Generator[Record]", client.stream_query(query.build()))
+    with contextlib.closing(answer) as records:
+        for record in records:
+            if record.record_id in wanted:
+                found[record.record_id] = record
+                wanted.remove(record.record_id)
+                if not wanted:
+                    return
+            else:
+                foreign += 1
+                if foreign > limit:
+                    break
+        else:
+            return
+    rest = [entry for entry in group if entry.record_id in wanted]
+    if len(rest) <= SINGLY:
+        found |= _find_singly(client, rest)
+        return
+    rest.sort(key=lambda entry: entry.stop_us or entry.start_us if by_stop else entry.start_us)
+    half = len(rest) // 2
+    _find_range(client, rest[:half], found, by_stop=by_stop)
+    _find_range(client, rest[half:], found, by_stop=by_stop)
+
+
+def _find_singly(client: AuditorClientBlocking, group: Sequence[Waiting]) -> dict[str, Record]:
+    found: dict[str, Record] = {}
+    for entry in group:
+        with contextlib.suppress(UnknownRecordError):
+            found[entry.record_id] = client.get_single_record(entry.record_id)
+    return found
+
+
+def _range(instants_us: Sequence[int]) -> Operator:
+    first, last = (Value.set_datetime(instant(us)) for us in (min(instants_us), max(instants_us)))
+    return Operator().gte(first).lte(last)
+
+
+def difference(entry: Waiting, stored: Record) -> str:
+    """Names what makes a stored record another run than ours; empty for the same run.
+
+    Meta is not compared: other collectors, and other configurations, say more or less about a run.
+    Neither is a stop time, which may follow later.
+    """
+    ours = decode(entry.body)
+    differences = []
+    if ours.start_time != stored.start_time:
+        differences.append(f"start_time {stored.start_time.isoformat()}")
+    if ours.components != stored.components:
+        held = ", ".join(f"{part.name} {part.amount}" for part in stored.components)
+        differences.append(f"components {held or 'none'}")
+    return ", ".join(differences)

@@ -1,0 +1,219 @@
+"""One pass: take → send → verdicts → settle, until nothing is due; and when to try again."""
+
+import contextlib
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+import structlog
+
+from collector.auditor.client import AuditorClientBlocking
+from collector.auditor.protocol import AuditorError, ForbiddenError, ProtocolError
+from collector.backoff import Backoff
+from collector.config import SenderSection
+from collector.outbox import Outbox, OutboxError, OutboxInUseError, Verdict, Waiting
+from collector.sender.verdicts import Verdicts
+
+State = Literal["sending", "away", "paused"]
+
+
+class Pass(msgspec.Struct):
+    """What became of the records of a pass."""
+
+    sent: int = 0
+    updated: int = 0
+    """Stop times that the Auditor now has."""
+    already_there: int = 0
+    rejected: int = 0
+    kept: int = 0
+    """Refused, and to be tried again."""
+    state: State = "sending"
+    """away: the Auditor, or the outbox, cannot be reached; paused: somebody has to act."""
+    elsewhere: bool = False
+    """Nothing was done, because another process sends."""
+
+
+class Sender:
+    """Sends what waits in an outbox to an Auditor."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        client: AuditorClientBlocking,
+        settings: SenderSection,
+        *,
+        log: structlog.typing.FilteringBoundLogger,
+        now: Callable[[], datetime],
+        random: Callable[[], float],
+        stop: threading.Event,
+    ) -> None:
+        """Keeps all; sends nothing.
+
+        Args:
+            outbox: what waits.
+            client: of the Auditor.
+            settings: `sender:` of the configuration.
+            log: for state changes and one line a pass.
+            now: the time, aware.
+            random: gives a number from 0 to below 1.
+            stop: ends a pass after the batch in flight.
+        """
+        self._outbox = outbox
+        self._client = client
+        self._settings = settings
+        self._log = log
+        self._now = now
+        self._random = random
+        self._stop = stop
+        self._backoff = Backoff(settings.backoff_s, settings.backoff_cap_s)
+        self._verdicts = Verdicts(
+            client, settings.batch_bytes, self._backoff, now=now, random=random
+        )
+        self._failures = 0
+        self._failed_at: datetime | None = None
+        self._wait_s = 0.0
+        self._state: State = "sending"
+        self._state_since: datetime | None = None
+
+    def run_pass(self) -> Pass:
+        """Sends what is due, unless it is too early after a failure or another process sends.
+
+        Never raises for what Auditor, network or disk do; see `Pass.state`.
+        """
+        result = Pass(state=self._state)
+        if self._too_early():
+            return result
+        started_at = self._now()
+        counts: Counter[str] = Counter()
+        try:
+            with self._outbox.held_by_sender():
+                self._send_all(counts)
+        except OutboxInUseError:
+            return Pass(state=self._state, elsewhere=True)
+        except (AuditorError, OutboxError) as error:
+            self._failed(error)
+        else:
+            if counts or self._state != "sending":
+                self._well()
+        result = msgspec.convert({**counts, "state": self._state}, Pass)
+        if counts:
+            seconds = (self._now() - started_at).total_seconds()
+            self._log.info("sent", **counts, seconds=round(seconds, 3))
+        return result
+
+    def _send_all(self, counts: Counter[str]) -> None:
+        """Sends and settles batch after batch.
+
+        While a batch is under way, the verdicts of the one before are settled and the one after is
+        taken. So at most one batch more than with a strict alternation is sent again after a crash.
+        """
+        if self._failures:
+            self._client.check()  # one probe, not a batch, to an Auditor that may just return
+        batch = [] if self._stop.is_set() else self._take(after=0)
+        if not batch:
+            return
+        done: list[Verdict] = []
+        with (
+            ThreadPoolExecutor(1) as line,
+            ThreadPoolExecutor(self._settings.updates_at_once) as pool,
+        ):
+            while batch:
+                flight = line.submit(self._deliver, batch, pool)
+                self._settle(done, counts)
+                following = [] if self._stop.is_set() else self._take(after=batch[-1].id)
+                done, trouble = flight.result()
+                if trouble is not None:
+                    self._settle(done, counts)
+                    raise trouble
+                self._failures = 0
+                batch = following
+            self._settle(done, counts)
+
+    def _deliver(
+        self, batch: Sequence[Waiting], pool: ThreadPoolExecutor
+    ) -> tuple[list[Verdict], AuditorError | None]:
+        verdicts: list[Verdict] = []
+        try:
+            self._verdicts.send(batch, verdicts, pool)
+        except AuditorError as error:
+            return verdicts, error
+        return verdicts, None
+
+    def _take(self, *, after: int) -> list[Waiting]:
+        limit_bytes = self._verdicts.limit_bytes
+        return self._outbox.take(
+            self._settings.batch_records, limit_bytes, self._now(), after=after
+        )
+
+    def _settle(self, verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
+        if not verdicts:
+            return
+        self._outbox.settle(verdicts)
+        counts.update(verdict.outcome for verdict in verdicts)
+        for verdict in verdicts:
+            if verdict.outcome == "rejected":
+                entry = verdict.entry
+                self._log.warning(
+                    "record rejected",
+                    record_id=entry.record_id,
+                    source=entry.source,
+                    reason=verdict.reason,
+                )
+
+    def _too_early(self) -> bool:
+        """Whether the wait after a failure lasts; a clock that was set back ends it."""
+        if self._failed_at is None or not self._failures:
+            return False
+        return 0 <= (self._now() - self._failed_at).total_seconds() < self._wait_s
+
+    def _failed(self, error: AuditorError | OutboxError) -> None:
+        self._failures += 1
+        self._failed_at = self._now()
+        if _needs_somebody(error):
+            # Nothing changes until somebody acts; half of the cap at least, so that it is slow.
+            self._wait_s = self._backoff.cap_s * (1 + self._random()) / 2
+            self._enter("paused", str(error))
+        else:
+            retry_after_s = getattr(error, "retry_after_s", None)
+            self._wait_s = self._backoff.wait_s(self._failures, self._random, retry_after_s)
+            self._enter("away", str(error))
+
+    def _well(self) -> None:
+        self._failures = 0
+        self._enter("sending", "")
+
+    def _enter(self, state: State, reason: str) -> None:
+        """Tells a change of state once, and keeps it for the status."""
+        if state == self._state and self._state_since is not None:
+            return
+        before, self._state, now = self._state, state, self._now()
+        lasted = None if self._state_since is None else now - self._state_since
+        self._state_since = now
+        with contextlib.suppress(OutboxError):  # it may be the outbox that is in trouble
+            self._outbox.note_sender(state, reason, now)
+        if state == "paused":
+            self._log.error(
+                "sending paused; nothing is lost, but somebody has to act", reason=reason
+            )
+        elif state == "away":
+            self._log.warning("sending interrupted; records wait in the outbox", reason=reason)
+        elif before != "sending" and lasted is not None:
+            self._log.info("sending again", after_s=round(lasted.total_seconds()))
+
+
+def _needs_somebody(error: BaseException) -> bool:
+    """Whether trying again soon is useless: access, address, certificates."""
+    if isinstance(error, ForbiddenError | ProtocolError):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            # A connection that was cut within TLS is an outage; everything else is a refusal.
+            return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        cause = cause.__cause__ or cause.__context__
+    return False
