@@ -1,1 +1,70 @@
-"""placeholder until the reader lands"""
+"""The Slurm source: chooses where the accounting is read, and hands on what is read there."""
+
+import importlib.resources
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+from collector.config import SourceSection
+from collector.source import Batch, Checkpoint, Context, Finding, Job, Source, Unreadable
+from collector_slurm.command import StoppedError
+from collector_slurm.jobcomp_log import JobcompCheckpoint, JobcompLog
+from collector_slurm.section import SlurmSection
+from collector_slurm.slurmdbd import SacctCheckpoint, Slurmdbd
+
+
+class SlurmSource(Source):
+    """Reads the runs of one Slurm cluster, or several: from slurmdbd or from the jobcomp log."""
+
+    Section: ClassVar[type[SourceSection]] = SlurmSection
+    mapping: ClassVar[str] = (
+        importlib.resources.files("collector_slurm").joinpath("mapping.yaml").read_text("utf-8")
+    )
+    corrects: ClassVar[bool] = True
+    section: SlurmSection
+
+    def __init__(self, section: SourceSection, context: Context) -> None:
+        """Keeps both; see `Source`."""
+        assert isinstance(section, SlurmSection)
+        super().__init__(section, context)
+
+    def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
+        """Reads what is new; see `Source.poll`."""
+        at = None
+        if checkpoint is not None:
+            at = msgspec.convert(checkpoint, SacctCheckpoint | JobcompCheckpoint)
+        try:
+            if self.section.mode == "jobcomp":
+                log = JobcompLog(self.section, self.context)
+                yield from log.poll(at if isinstance(at, JobcompCheckpoint) else None)
+            else:
+                if isinstance(at, JobcompCheckpoint):
+                    at = SacctCheckpoint(until=at.ended, rescanned=at.ended)
+                yield from self._slurmdbd().poll(at)
+        except StoppedError:
+            return
+
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads the runs that ended in a period; see `Source.backfill`."""
+        try:
+            yield from self._reader().backfill(since, until)
+        except StoppedError:
+            return
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of the raw text of one; see `Source.parse`."""
+        return self._reader().parse(raw, where)
+
+    def check(self) -> Iterator[Finding]:
+        """Looks whether Slurm's accounting can be read; see `Source.check`."""
+        yield from self._reader().check()
+
+    def _reader(self) -> Slurmdbd | JobcompLog:
+        if self.section.mode == "jobcomp":
+            return JobcompLog(self.section, self.context)
+        return self._slurmdbd()
+
+    def _slurmdbd(self) -> Slurmdbd:
+        return Slurmdbd(self.section, self.context)

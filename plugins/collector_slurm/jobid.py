@@ -1,0 +1,70 @@
+"""The one grammar for Slurm's job ids.
+
+    id     = number [ "_" task | "_[" tasks "]" | "+" offset ] [ "." step ]
+    step   = number | number "+" offset | "batch" | "extern" | "interactive" | "TBD"
+
+`38_7` is a task of an array, `163_[5-10%2]` the tasks of an array that have not started, `42+1` a
+component of a heterogeneous job, and `31.batch` or `42+1.2` a step of a job.
+
+Source: sacct(1), "JobID"; `slurm_step_id_string` in Slurm's slurm_protocol_api.c.
+"""
+
+import re
+from typing import Self
+
+import msgspec
+
+_ID = re.compile(
+    r"(?P<number>\d+)"
+    r"(?:_(?P<task>\d+)|_\[(?P<tasks>[\d,:%-]+(?:\.{3})?)\]|\+(?P<offset>\d+))?"
+    r"(?:\.(?P<step>\d+(?:\+\d+)?|batch|extern|interactive|TBD))?",
+    re.ASCII,
+)
+
+
+class JobId(msgspec.Struct, frozen=True):
+    """A job id, taken apart."""
+
+    number: int
+    """The job's number, or that of its array or heterogeneous job."""
+    task: int | None = None
+    """Which task of an array."""
+    tasks: str | None = None
+    """The tasks of an array that have not started yet, as Slurm writes them: `5-10%2`."""
+    offset: int | None = None
+    """Which component of a heterogeneous job."""
+    step: str | None = None
+    """Which step of the job; None for the job itself."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Takes an id apart.
+
+        Raises:
+            ValueError: for a text that is no id of a job or step.
+        """
+        found = _ID.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                f"{text!r} is not a job id as 31, 38_7, 163_[5-10%2], 42+1 or 31.batch"
+            )
+        number, task, tasks, offset, step = found.groups()
+        return cls(
+            int(number),
+            None if task is None else int(task),
+            tasks,
+            None if offset is None else int(offset),
+            step,
+        )
+
+    @property
+    def job(self) -> str:
+        """The id of the job that this belongs to, without the step."""
+        if self.task is not None:
+            return f"{self.number}_{self.task}"
+        if self.tasks is not None:
+            return f"{self.number}_[{self.tasks}]"
+        return str(self.number) if self.offset is None else f"{self.number}+{self.offset}"
+
+    def __str__(self) -> str:
+        return self.job if self.step is None else f"{self.job}.{self.step}"

@@ -1,0 +1,96 @@
+"""The keys of a `plugin: slurm` section."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from collector.config import Positive, SourceSection
+from collector_slurm.sacct import ENDED_STATES, Identity
+
+Duration = Annotated[float, msgspec.Meta(ge=0)]
+Names = list[Annotated[str, msgspec.Meta(pattern=r"^[^,\s-][^,\s]*$")]]
+"""Slurm's names: no blanks, no commas, no leading dash."""
+
+
+class SlurmSection(SourceSection):
+    """One entry of `sources:` with `plugin: slurm`."""
+
+    mode: Literal["sacct", "jobcomp"] = "sacct"
+    """sacct asks slurmdbd; jobcomp reads the text log of `JobCompType=jobcomp/filetxt`."""
+
+    sacct: str = "sacct"
+    """The sacct command, or its path."""
+    timeout_s: Positive = 300
+    """Seconds to wait for one call of sacct."""
+    window_s: Annotated[float, msgspec.Meta(ge=1)] = 21600
+    """Longest time that one call asks for; calls that take long make it shorter."""
+    pause_s: Duration = 0.2
+    """Seconds between two calls, so that slurmdbd has time for others."""
+    overlap_s: Duration = 600
+    """Every poll also asks for what ended this long before the last one."""
+    settle_s: Duration = 5
+    """Runs are read this long after their end, at the earliest."""
+    rescan_s: Duration = 86400
+    """A deeper re-scan asks for what ended within this time; so does the very first poll without
+    `since`."""
+    rescan_interval_s: Positive = 3600
+    """Time between two deeper re-scans, which find what reached slurmdbd late."""
+    states: Names = msgspec.field(default_factory=lambda: list(ENDED_STATES))
+    """States of runs to read, as `sacct -s` has them."""
+    clusters: Names = msgspec.field(default_factory=list)
+    """Clusters to read; none: the one that this machine belongs to."""
+    partitions: Names = msgspec.field(default_factory=list)
+    """Only runs in these partitions."""
+    users: Names = msgspec.field(default_factory=list)
+    """Only runs of these users."""
+    groups: Names = msgspec.field(default_factory=list)
+    """Only runs of these groups."""
+    accounts: Names = msgspec.field(default_factory=list)
+    """Only runs of these accounts."""
+    qos: Names = msgspec.field(default_factory=list)
+    """Only runs with these QOS."""
+
+    jobcomp_path: Path | None = None
+    """The jobcomp log, `JobCompLoc` in slurm.conf; needed for `mode: jobcomp`."""
+    time_zone: str | None = None
+    """Time zone of slurmctld's local times, as Europe/Berlin; without it this machine's."""
+
+    cluster_in_id: bool = False
+    """Record ids are `<record_prefix>-<cluster>-<job id>`; needed when several clusters share a
+    prefix."""
+    unique_ids_since: datetime | None = None
+    """Runs of jobs submitted since then carry their start in the id, always. To be set when job
+    ids have begun anew (slurmdbd's database or slurmctld's state was reset)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode == "jobcomp" and self.jobcomp_path is None:
+            raise ValueError("jobcomp_path is needed with mode: jobcomp")
+        if len(self.clusters) > 1 and not self.cluster_in_id:
+            raise ValueError(
+                "clusters has more than one: set cluster_in_id: true, since each of them can have "
+                "a job with the same id"
+            )
+        if self.mode == "jobcomp" and self.cluster_in_id:
+            raise ValueError(
+                "cluster_in_id goes with mode: sacct; the log is one cluster's and does not always "
+                "name it, so put the cluster into record_prefix"
+            )
+        if not self.states:
+            raise ValueError("states is empty; leave it out for all states of ended runs")
+        if self.time_zone is not None:
+            try:
+                ZoneInfo(self.time_zone)
+            except (ZoneInfoNotFoundError, ValueError) as error:
+                raise ValueError(
+                    f"time_zone {self.time_zone!r} is not a zone as Europe/Berlin"
+                ) from error
+
+    def identity(self) -> Identity:
+        """How runs of this source are named."""
+        if self.unique_ids_since is None:
+            return Identity(cluster=self.cluster_in_id)
+        return Identity(cluster=self.cluster_in_id, all_from=self.unique_ids_since.timestamp())

@@ -1,0 +1,239 @@
+"""Reads ended runs from slurmdbd, by calling `sacct` for bounded windows of time.
+
+What is promised, and how:
+
+- *Every ended run.* A poll asks for all that ended since the window that was read in full last,
+  and again for `overlap_s` before it, because runs reach slurmdbd late; now and then it asks for
+  the last `rescan_s` once more. Reading a run twice is harmless: its id is always the same.
+- *Every run once.* `-D` shows all runs of a requeued or resized job. The first run of a job keeps
+  the plain job id; which one is the first is asked of slurmdbd, not remembered, so that it does
+  not depend on what was read before.
+- *Nothing half.* The checkpoint moves to the end of a window after `sacct` has ended well, and
+  never before: a crash, a time-out or an outage of slurmdbd makes the next poll read it again.
+- *No time zone.* `sacct` is called with UTC and asked for epoch seconds.
+
+Source: sacct(1); behaviour measured on Slurm 22.05, see `docs/slurm.md`.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+import msgspec
+
+from collector.source import Batch, Context, Finding, Job, SourceError, Unreadable
+from collector_slurm import sacct
+from collector_slurm.command import output_of
+from collector_slurm.sacct import Columns, Run
+from collector_slurm.section import SlurmSection
+from collector_slurm.windows import Pace, Window, windows
+
+_BATCH_RUNS = 1000
+_SHORTEST_WINDOW_S = 60
+_TOKEN_BYTES = 9
+
+
+class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
+    """How far slurmdbd has been read."""
+
+    until: int
+    """Runs that ended before this epoch second have been read."""
+    rescanned: int
+    """When a deeper re-scan was last finished, in epoch seconds."""
+
+
+class Slurmdbd:
+    """Reads runs through `sacct`."""
+
+    def __init__(self, section: SlurmSection, context: Context) -> None:
+        self._section = section
+        self._context = context
+        self._identity = section.identity()
+        self._pace = Pace(
+            length_s=min(section.window_s, 3600),
+            longest_s=section.window_s,
+            shortest_s=min(section.window_s, _SHORTEST_WINDOW_S),
+            call_s=section.timeout_s / 10,
+        )
+
+    def poll(self, checkpoint: SacctCheckpoint | None) -> Iterator[Batch]:
+        """Reads what ended since the checkpoint; see `Source.poll`."""
+        section, now = self._section, int(self._context.now().timestamp())
+        since = section.since.timestamp() if section.since else now - section.rescan_s
+        limit = now - int(section.settle_s)
+        at = checkpoint or SacctCheckpoint(until=min(int(since), limit), rescanned=limit)
+        begin = at.until - int(section.overlap_s) if checkpoint else at.until
+        deep = limit - at.rescanned >= section.rescan_interval_s
+        if deep:
+            begin = min(begin, limit - int(section.rescan_s))
+        if section.since:
+            begin = max(begin, int(since))
+        columns = self._columns()
+        for window in windows(begin, limit, self._pace):
+            for batch, last in self._read(window, columns, new_from=at.until):
+                if last:
+                    at.until = max(at.until, window.end)
+                    if deep and window.end >= limit:
+                        at.rescanned = limit
+                    batch.progress = (window.end - begin) / (limit - begin)
+                batch.checkpoint = msgspec.to_builtins(at)
+                yield batch
+            if self._context.stop.wait(section.pause_s if window.end < limit else 0):
+                return
+
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads the runs that ended in a period; see `Source.backfill`."""
+        now = self._context.now().timestamp()
+        begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
+        columns = self._columns()
+        for window in windows(begin, end, self._pace):
+            for batch, last in self._read(window, columns):
+                if last:
+                    batch.progress = (window.end - begin) / (end - begin)
+                yield batch
+            if self._context.stop.wait(self._section.pause_s if window.end < end else 0):
+                return
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of `Job.raw`."""
+        try:
+            run, first = sacct.run_from(raw)
+        except ValueError as error:
+            return Unreadable(raw, where, str(error))
+        return sacct.job_of(run, self._identity, where, first=first)
+
+    def check(self) -> Iterator[Finding]:
+        """Looks whether `sacct` is there, and slurmdbd answers."""
+        try:
+            yield Finding(ok=True, text=f"{self._printed('--version')} is installed")
+            columns = self._columns()
+            now = int(self._context.now().timestamp())
+            window = Window(now - 3600, now)
+            read = sum(1 for _ in self._runs(self._window_arguments(window), columns))
+            yield Finding(ok=True, text=f"slurmdbd answers: {read} runs ended within the last hour")
+        except SourceError as error:
+            yield Finding(ok=False, text=str(error))
+
+    def _columns(self) -> Columns:
+        offered = frozenset(self._printed("--helpformat").split())
+        missing = [name for name in sacct.KEY_COLUMNS if name not in offered]
+        if missing:
+            raise SourceError(
+                f"{self._section.sacct} --helpformat does not offer {', '.join(missing)}; "
+                "is it Slurm's sacct, of 20.11 or later?"
+            )
+        return Columns.choose(
+            self._context.fields, offered, lambda: secrets.token_urlsafe(_TOKEN_BYTES)
+        )
+
+    def _printed(self, option: str) -> str:
+        output = self._output([self._section.sacct, option])
+        return b"".join(output).decode(errors="replace").strip()
+
+    def _read(
+        self, window: Window, columns: Columns, new_from: int = 0
+    ) -> Iterator[tuple[Batch, bool]]:
+        """Reads the runs that ended in a window.
+
+        Yields:
+            Batches, and whether it is the last one: then `sacct` has ended well.
+        """
+        where = f"sacct -S {_utc(window.begin)} -E {_utc(window.end - 1)}"
+        before = time.monotonic()
+        runs = self._runs(self._window_arguments(window), columns)
+        some, following = list(islice(runs, _BATCH_RUNS)), list(islice(runs, _BATCH_RUNS))
+        while following:
+            yield self._batch(some, where, new_from), False
+            some, following = following, list(islice(runs, _BATCH_RUNS))
+        self._pace.took(time.monotonic() - before)
+        yield self._batch(some, where, new_from), True
+
+    def _batch(self, runs: list[Run], where: str, new_from: int) -> Batch:
+        """Makes jobs of runs; those left out count when their end is read for the first time."""
+        batch = Batch()
+        accounted = []
+        for run in runs:
+            reason = sacct.left_out(run)
+            if reason is None:
+                accounted.append(run)
+            elif sacct.ended(run) >= new_from:
+                batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
+        firsts = self._firsts(accounted)
+        for run in accounted:
+            job = sacct.job_of(
+                run,
+                self._identity,
+                f"{where} JobID={run.values['JobID']} DBIndex={run.values['DBIndex']}",
+                first=firsts.get(run.key) == sacct.began(run),
+            )
+            if isinstance(job, Job):
+                batch.jobs.append(job)
+            else:
+                batch.unreadable.append(job)
+        return batch
+
+    def _firsts(self, runs: list[Run]) -> dict[tuple[str, str], int]:
+        """When the first run of each job began, whenever that was."""
+        if not runs:
+            return {}
+        columns = Columns(sacct.KEY_COLUMNS, steps=False, delimiter="\x1f")
+        ids = sorted({run.values["JobID"] for run in runs})
+        firsts: dict[tuple[str, str], int] = {}
+        for run in [*runs, *self._runs([f"--jobs={','.join(ids)}"], columns)]:
+            start = sacct.began(run)
+            if start is not None and sacct.has_nodes(run):
+                firsts[run.key] = min(start, firsts.get(run.key, start))
+        return firsts
+
+    def _runs(self, arguments: list[str], columns: Columns) -> Iterator[Run]:
+        """Calls `sacct` and gives the runs that it prints."""
+        section = self._section
+        command = [
+            section.sacct,
+            "--duplicates",
+            "--parsable",
+            "--noheader",
+            "--noconvert",
+            f"--delimiter={columns.delimiter}",
+            f"--format={','.join(columns.names)}",
+            *([] if columns.steps else ["--allocations"]),
+            *([f"--clusters={','.join(section.clusters)}"] if section.clusters else []),
+            *arguments,
+        ]
+        output = self._output(command)
+        try:
+            yield from sacct.runs_of(sacct.rows_of(output, columns), columns)
+        except sacct.OutputError as error:
+            raise SourceError(f"{' '.join(command)!r}: {error}") from error
+
+    def _output(self, command: list[str]) -> Iterator[bytes]:
+        return output_of(command, self._section.timeout_s, self._context.stop)
+
+    def _window_arguments(self, window: Window) -> list[str]:
+        """Asks for the runs that ended in a window; without `-E`, `-s` would show none."""
+        section = self._section
+        filters = {
+            "partition": section.partitions,
+            "user": section.users,
+            "group": section.groups,
+            "accounts": section.accounts,
+            "qos": section.qos,
+        }
+        return [
+            f"--starttime={_utc(window.begin)}",
+            f"--endtime={_utc(window.end - 1)}",
+            f"--state={','.join(section.states)}",
+            *(f"--{name}={','.join(values)}" for name, values in filters.items() if values),
+            *([] if section.users else ["--allusers"]),
+        ]
+
+
+def _utc(second: int) -> str:
+    """An instant as `sacct -S` reads it, in UTC."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _ceil(instant: float) -> int:
+    return -int(-instant // 1)
