@@ -62,7 +62,9 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
     tls = section.tls
     builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
     try:
-        return builder.with_tls(tls.certificate, tls.key, tls.ca).build_blocking()
+        if tls.certificate and tls.key and tls.ca:
+            builder.with_tls(tls.certificate, tls.key, tls.ca)
+        return builder.build_blocking()
     except ValueError as error:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls", str(error))]) from error
 

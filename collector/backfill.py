@@ -6,16 +6,17 @@ repeating a backfill is harmless. A backfill that is killed has lost nothing: wh
 sent by the daemon, or by the next backfill; the rest is read again when it is repeated.
 """
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
 
 from collector.assemble import Log
 from collector.collect import Collected, MappedSource, left_out, reason_of, store
-from collector.outbox import Outbox, OutboxInUseError
+from collector.outbox import Outbox
 from collector.sender import Sender
 from collector.source import Batch
 
@@ -115,33 +116,29 @@ def _try(batch: Batch, mapped: MappedSource, total: Collected, reasons: Counter[
             reasons[reason_of(error)] += 1
 
 
-class Drain(threading.Thread):
-    """Sends what waits while a backfill reads, and after it until nothing of it is left.
+@contextlib.contextmanager
+def sending(sender: Sender, log: Log) -> Iterator[None]:
+    """Sends what waits, on a thread of its own, inside the `with`.
 
     Only one process sends: where a daemon runs on the same outbox, it does, and this one waits.
     """
+    ended = threading.Event()
 
-    def __init__(self, outbox: Outbox, sender: Sender, stop: threading.Event, log: Log) -> None:
-        super().__init__(name="drain", daemon=True)
-        self._outbox = outbox
-        self._sender = sender
-        self._stop = stop
-        self._log = log
-        self._told = False
+    def drain() -> None:
+        told = False
+        while not ended.is_set():
+            if sender.run_pass().elsewhere and not told:
+                log.info("another process sends on this outbox; waiting for it")
+                told = True
+            ended.wait(_LOOK_S)
 
-    def run(self) -> None:
-        """Sends until the stop event is set."""
-        while not self._stop.is_set():
-            self._pass()
-            self._stop.wait(_LOOK_S)
-
-    def _pass(self) -> None:
-        try:
-            self._sender.run_pass()
-        except OutboxInUseError:
-            if not self._told:
-                self._log.info("a daemon runs on this outbox; it sends, this waits for it")
-            self._told = True
+    thread = threading.Thread(target=drain, name="sender", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def wait_until_sent(outbox: Outbox, newest_id: int, stop: threading.Event) -> None:

@@ -24,7 +24,10 @@ def test_functions_are_the_named_ones():
 
 def test_the_fields_of_an_expression_are_known():
     """What has to be read of a job stands in `fields`."""
-    assert Expression("RemoteUserCpu + max(RemoteSysCpu, 0)").fields == {"RemoteUserCpu", "RemoteSysCpu"}
+    assert Expression("RemoteUserCpu + max(RemoteSysCpu, 0)").fields == {
+        "RemoteUserCpu",
+        "RemoteSysCpu",
+    }
 
 
 def test_text_that_is_a_number_counts_as_one():

@@ -8,7 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = {
-    path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    path.relative_to(root)
+    .with_suffix("")
+    .as_posix()
+    .replace("/", ".")
+    .removesuffix(".__init__"): path
     for root in (ROOT, ROOT / "plugins")
     for folder in sorted(root.glob("collector*"))
     for path in sorted(folder.rglob("*.py"))
@@ -44,12 +48,14 @@ def within(modules: set[str], *allowed: str) -> bool:
 
 def test_a_record_knows_nothing_of_ours():
     """record.py stands at the bottom."""
-    assert not any(name.split(".")[0] == "collector" for name in imports(MODULES["collector.record"]))
+    assert not any(
+        name.split(".")[0] == "collector" for name in imports(MODULES["collector.record"])
+    )
 
 
 @pytest.mark.parametrize("plugin", ["collector_htcondor", "collector_slurm"])
 def test_a_plugin_imports_only_the_contract(plugin: str):
-    """Plugins know record, source and job, mapping and quantities, and the types of their section."""
+    """Plugins know record, source and job, mapping and quantities, and their section."""
     allowed = ("record", "source", "job", "mapping", "config", "quantities", "follow")
     for module, path in MODULES.items():
         if module.split(".")[0] == plugin:

@@ -132,13 +132,21 @@ def test_an_amount_is_made_by_its_rule(rule: str, fields: dict[str, Any], expect
     ("rule", "fields", "words"),
     [
         ("{components: {Cores: Cpus}}", {}, ["component Cores", "Cpus"]),
-        ("{components: {Cores: Cpus}}", {"Cpus": "four"}, ["component Cores", "Cpus", "four", "number"]),
+        (
+            "{components: {Cores: Cpus}}",
+            {"Cpus": "four"},
+            ["component Cores", "Cpus", "four", "number"],
+        ),
         ("{components: {Cores: Cpus}}", {"Cpus": -1}, ["Cores", "-1"]),
         ("{components: {Cores: Cpus}}", {"Cpus": 2**63}, ["Cores", "2^63"]),
         ("{components: {Cores: Cpus}}", {"Cpus": True}, ["Cores", "True"]),
         ("{components: {C: {expr: A / B}}}", {"A": 1, "B": 0}, ["component C", "A / B"]),
         ("{components: {C: {expr: A + B}}}", {"A": 1}, ["component C", "B", "A + B"]),
-        ("{meta: {vo: {field: F, matches: '^x(.)'}}}", {"F": "abc"}, ["meta vo", "F", "abc", "^x(.)"]),
+        (
+            "{meta: {vo: {field: F, matches: '^x(.)'}}}",
+            {"F": "abc"},
+            ["meta vo", "F", "abc", "^x(.)"],
+        ),
         ("{meta: {vo: {field: F, item: voms}}}", {"F": "a=b"}, ["meta vo", "F", "voms"]),
         ("{components: {M: {field: F, type: memory}}}", {"F": "4Gc"}, ["M", "F", "4Gc", "size"]),
     ],

@@ -24,7 +24,8 @@ def test_a_real_number_is_read_as_python_prints_it(value: float):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "x", "1_000", "0x10", "nan", "inf", "１", "1 2", True, None, math.nan, math.inf, []]
+    "value",
+    ["", "x", "1_000", "0x10", "nan", "inf", "１", "1 2", True, None, math.nan, math.inf, []],
 )
 def test_what_is_no_number_is_refused(value: object):
     """Booleans, infinities, NaN, hexadecimal and other scripts' digits are no numbers."""
@@ -58,7 +59,9 @@ def test_a_duration_is_read_to_the_millisecond(text: object, seconds: float):
 
 
 @given(st.integers(0, 10_000), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
-def test_any_duration_that_slurm_can_print_is_read(days: int, hours: int, minutes: int, seconds: int):
+def test_any_duration_that_slurm_can_print_is_read(
+    days: int, hours: int, minutes: int, seconds: int
+):
     """days-hours:minutes:seconds gives the sum of its parts."""
     text = f"{days}-{hours:02}:{minutes:02}:{seconds:02}"
     assert quantities.duration_s(text) == ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -57,7 +57,9 @@ def test_any_text_gives_a_value_or_nothing(text: str):
     item_of("{" + text, "voms")
 
 
-@pytest.mark.parametrize("text", ["{" * 100_000, '{"a":' * 30_000, "{'" * 30_000, "{\ud800'a': 'b'}"])
+@pytest.mark.parametrize(
+    "text", ["{" * 100_000, '{"a":' * 30_000, "{'" * 30_000, "{\ud800'a': 'b'}"]
+)
 def test_deep_or_broken_text_gives_nothing(text: str):
     """Nesting beyond reason is no value, and ends nothing."""
     assert item_of(text, "a") is None

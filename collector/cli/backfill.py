@@ -87,11 +87,7 @@ def _run(
 ) -> bool:
     """Backfills, prints the summary, and says whether everything was delivered."""
     origin = f"backfill {utc_now().isoformat(timespec='milliseconds')}"
-    drained = threading.Event()
-    drain = work.Drain(parts.outbox, parts.sender, drained, log)
-    if wait:
-        drain.start()
-    try:
+    with work.sending(parts.sender, log) if wait else contextlib.nullcontext():
         with _progress(log) as progress:
             put = work.backfill(
                 parts.sources, parts.outbox, since, until, origin=origin, progress=progress
@@ -99,10 +95,6 @@ def _run(
         newest = parts.outbox.newest_id()
         if wait:
             work.wait_until_sent(parts.outbox, newest, stop)
-    finally:
-        drained.set()
-        if wait:
-            drain.join()
     summary = work.summary_of(parts.outbox, origin, put, newest)
     _print(msgspec.structs.asdict(summary))
     if summary.rejected:

@@ -1,40 +1,23 @@
 """The example of docs/write-a-source.md is a plugin that works."""
 
 import importlib
-import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from collector.config import parse
 from collector.source import Context, Source, UnknownPluginError, find_plugin, installed_plugins
 from collector.testing import SourceContract
-
-PAGE = Path(__file__).parents[2] / "docs" / "write-a-source.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
-PLUGIN, ENTRY_POINT, CONFIG, CONTRACT = (text for _, text in BLOCKS)
-
-
-def job(number: int) -> bytes:
-    start = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) + number
-    fields = {"id": number, "start": start, "end": start + 60, "user": "alice", "cores": 2}
-    return msgspec.json.encode(fields) + b"\n"
+from tests.example_plugin import CONFIG, CONTRACT, PLUGIN, install, job
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The example, installed as a distribution of its own, beside a log of 50 jobs."""
-    (tmp_path / "my_package.py").write_text(PLUGIN)
-    info = tmp_path / "my_package-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
-    name, value = re.findall(r'(\w+) = "(.+)"', ENTRY_POINT)[0]
-    (info / "entry_points.txt").write_text(f"[collector.sources]\n{name} = {value}\n")
+    install(tmp_path)
     log = b"".join(map(job, range(49))) + b"not a job\n" + job(50)[:10]
     (tmp_path / "jobs.jsonl").write_bytes(log)
     monkeypatch.syspath_prepend(tmp_path)
