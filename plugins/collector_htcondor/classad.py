@@ -36,6 +36,8 @@ _MEMO_LIMIT = 20_000
 
 Number = int | float
 Texts = dict[bytes, bytes]
+Wanted = tuple[str, bytes]
+"""The name of an attribute, as text and as it stands in an ad."""
 
 
 class AttributeReader:
@@ -72,30 +74,28 @@ class AttributeReader:
             for name in self._spelled.get(spelled.lower(), (spelled,))
         }
 
-    def values(self, texts: Texts, ad: bytes, wanted: Iterable[str] | None) -> dict[str, Value]:
+    def values(self, texts: Texts, ad: bytes, wanted: Iterable[Wanted]) -> dict[str, Value]:
         """The values of those attributes that are known.
 
         Args:
             texts: of the ad.
             ad: where an expression finds the names in it.
-            wanted: their names; None for all that were found.
+            wanted: the attributes.
         """
-        memo = self._memo
+        get, memo = texts.get, self._memo
         found = {}
-        for name in [one.decode(errors="replace") for one in texts] if wanted is None else wanted:
-            text = texts.get(name.encode())
+        for name, key in wanted:
+            text = get(key)
             if text is None:
                 continue
-            try:
+            if text in memo:
                 value = memo[text]
-            except KeyError:
-                value = plain(text)
-                if value is NotImplemented:
-                    value = _arithmetic(text, ad, _DEPTH_LIMIT)
-                else:
-                    if len(memo) >= _MEMO_LIMIT:
-                        memo.clear()
-                    memo[text] = value
+            elif (value := plain(text)) is NotImplemented:
+                value = _arithmetic(text, ad, _DEPTH_LIMIT)
+            else:
+                if len(memo) >= _MEMO_LIMIT:
+                    memo.clear()
+                memo[text] = value
             if value is not None:
                 found[name] = value
         return found

@@ -19,13 +19,14 @@ Source of the attributes' meaning: what a schedd of HTCondor 25.14 was seen to w
 `docs/htcondor.md`.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
 from collector.source import Job, Unreadable, Value
-from collector_htcondor.classad import AttributeReader, Texts, plain
+from collector_htcondor.classad import AttributeReader, Texts
 
 Runs = Literal["last", "total"]
 Suspicious = Literal["flag", "reject"]
@@ -58,7 +59,6 @@ _CLOCK_STEP_S = 3600
 _CPU_FACTOR, _CPU_SLACK_S = 20, 3600
 """CPU time beyond 20 times cores × wall-clock plus an hour is not what ran: without cgroups a
 job can use more cores than it was given, but not that."""
-_DURATION_LIMIT_S = 1e12
 
 
 class JobReader:
@@ -81,12 +81,16 @@ class JobReader:
         self._total = runs == "total"
         self._rejects = suspicious == "reject"
         needed = _NEEDED | _CUMULATIVE if self._total else _NEEDED
-        if fields is None:
-            self._wanted, self._add = None, RUN_FIELDS
-        else:
-            self._wanted = sorted(set(fields) - RUN_FIELDS)
-            self._add = RUN_FIELDS.intersection(fields)
-        self._reader = AttributeReader({*needed, *(self._wanted or ())}, everything=fields is None)
+        wanted = set(() if fields is None else fields) - RUN_FIELDS
+        self._wanted = (
+            None if fields is None else [(name, name.encode()) for name in sorted(wanted)]
+        )
+        self._reader = AttributeReader(needed | wanted, everything=fields is None)
+        add = RUN_FIELDS if fields is None else RUN_FIELDS.intersection(fields)
+        self._add_runtime = "RunWallClockTime" in add
+        self._add_cpu = [
+            (name, b"Remote" + name[3:].encode()) for name in sorted(add) if name.endswith("Cpu")
+        ]
 
     def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
         """Makes a job of one ad.
@@ -123,8 +127,8 @@ class JobReader:
                 in_life and (_instant(get(b"JobRunCount")) or _instant(get(b"NumShadowStarts")))
             ):
                 return NEVER_STARTED
-            last_s = _duration(get(b"LastRemoteWallClockTime", get(b"RemoteWallClockTime")))
-            stop = min(entered, start + round(last_s))
+            last_s = _number(get(b"LastRemoteWallClockTime", get(b"RemoteWallClockTime"))) or 0
+            stop = round(min(entered, start + last_s))
             completed = _instant(get(b"CompletionDate"))
             if before == _COMPLETED and stop < completed <= entered:
                 stop = completed
@@ -140,8 +144,8 @@ class JobReader:
             first = _instant(get(b"JobStartDate"))
             if not earliest <= first <= start:
                 first = start if get(b"JobRunCount") == b"1" else made
-            all_s = round(_duration(get(b"RemoteWallClockTime")))
-            start = min(start, max(first, stop - all_s))
+            all_s = _number(get(b"RemoteWallClockTime")) or 0
+            start = round(min(start, max(first, stop - all_s)))
         return Job(
             id=identity[1].decode(errors="replace"),
             start_at=datetime.fromtimestamp(start, UTC),
@@ -152,22 +156,25 @@ class JobReader:
         )
 
     def _fields(self, texts: Texts, raw: bytes, runtime_s: int, wrong: str) -> dict[str, Value]:
-        fields = self._reader.values(texts, raw, self._wanted)
-        if "CpusProvisioned" in wrong:
-            fields.pop("CpusProvisioned", None)
-        for name in self._add:
-            fields.pop(name, None)
-            if name == "RunWallClockTime":
-                fields[name] = runtime_s
-            elif name == "Suspicious":
-                if wrong:
-                    fields[name] = wrong
-            else:
-                last = b"Remote" + name[3:].encode()
-                text = texts.get(b"Cumulative" + last) if self._total else None
-                found = plain(text if text is not None else texts.get(last, b""))
-                if type(found) is float or type(found) is int:
-                    fields[name] = found
+        wanted = self._wanted
+        if wanted is None:
+            wanted = [
+                (name, key)
+                for key in texts
+                if (name := key.decode(errors="replace")) not in RUN_FIELDS
+            ]
+        fields = self._reader.values(texts, raw, wanted)
+        for name, last in self._add_cpu:
+            text = texts.get(b"Cumulative" + last) if self._total else None
+            found = _number(text if text is not None else texts.get(last))
+            if found is not None:
+                fields[name] = found
+        if self._add_runtime:
+            fields["RunWallClockTime"] = runtime_s
+        if wrong:
+            fields["Suspicious"] = wrong
+            if "CpusProvisioned" in wrong:
+                fields.pop("CpusProvisioned", None)
         return fields
 
 
@@ -175,20 +182,21 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
     """The attributes whose values cannot be what the schedd or a run wrote."""
     get = texts.get
     wrong = []
+    earliest, latest = made - _CLOCK_STEP_S, entered + _CLOCK_STEP_S
     for name in (b"CompletionDate", b"JobStartDate"):
-        text = get(name, b"0")
-        if text not in _UNSET and not (
-            made - _CLOCK_STEP_S <= _instant(text) <= entered + _CLOCK_STEP_S
-        ):
+        text = get(name)
+        if text is not None and not earliest <= _instant(text) <= latest and text not in _UNSET:
             wrong.append(name.decode())
-    if _duration(get(b"RemoteWallClockTime")) > entered - made + _CLOCK_STEP_S:
+    if (_number(get(b"RemoteWallClockTime")) or 0) > latest - made:
         wrong.append("RemoteWallClockTime")
     cores = get(b"CpusProvisioned")
     if cores is not None and get(b"JobUniverse") in _WITHOUT_SLOT:
         wrong.append("CpusProvisioned")
     limit_s = _CPU_FACTOR * max(_instant(cores), 1) * (stop - start) + _CPU_SLACK_S
-    cpu = (b"RemoteUserCpu", b"RemoteSysCpu")
-    wrong += [name.decode() for name in cpu if _duration(get(name)) > limit_s]
+    for name in (b"RemoteUserCpu", b"RemoteSysCpu"):
+        text = get(name)
+        if text is not None and text != b"0.0" and (_number(text) or 0) > limit_s:
+            wrong.append(name.decode())
     return ", ".join(wrong)
 
 
@@ -205,9 +213,12 @@ def _instant(text: bytes | None) -> int:
     return 0
 
 
-def _duration(text: bytes | None) -> float:
-    """A duration in seconds; 0 for what is none."""
-    found = None if text is None else plain(text)
-    if (type(found) is float or type(found) is int) and 0 <= found < _DURATION_LIMIT_S:
-        return found
-    return 0.0
+def _number(text: bytes | None) -> float | None:
+    """A finite number that is not negative; None for what is none."""
+    if text is None:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if 0 <= found < math.inf else None

@@ -198,7 +198,7 @@ class HTCondorSource(Source):
         jobs: list[Job] = []
         unreadable: list[Unreadable] = []
         filtered: Counter[str] = Counter()
-        make, path = self._reader.job, piece.path
+        make, path = self._reader.job, str(piece.path)
         for ad in piece.ads:
             raw, where = ad.raw, f"{path}:{ad.at}"
             if not ad.intact:
