@@ -140,17 +140,16 @@ class Slurmdbd:
         Yields:
             Batches, and whether it is the last one: then `sacct` has ended well.
         """
-        where = f"sacct -S {_utc(window.begin)} -E {_utc(window.end - 1)}"
         before = time.monotonic()
         runs = self._runs(self._window_arguments(window), columns)
         some, following = list(islice(runs, _BATCH_RUNS)), list(islice(runs, _BATCH_RUNS))
         while following:
-            yield self._batch(some, where, new_from), False
+            yield self._batch(some, new_from), False
             some, following = following, list(islice(runs, _BATCH_RUNS))
         self._pace.took(time.monotonic() - before)
-        yield self._batch(some, where, new_from), True
+        yield self._batch(some, new_from), True
 
-    def _batch(self, runs: list[Run], where: str, new_from: int) -> Batch:
+    def _batch(self, runs: list[Run], new_from: int) -> Batch:
         """Makes jobs of runs; those left out count when their end is read for the first time."""
         batch = Batch()
         accounted = []
@@ -165,7 +164,7 @@ class Slurmdbd:
             job = sacct.job_of(
                 run,
                 self._identity,
-                f"{where} JobID={run.values['JobID']} DBIndex={run.values['DBIndex']}",
+                f"sacct -D -j {run.values['JobID']}, DBIndex {run.values['DBIndex']}",
                 first=firsts.get(run.key) == sacct.began(run),
             )
             if isinstance(job, Job):

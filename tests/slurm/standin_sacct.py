@@ -1,0 +1,149 @@
+"""A stand-in for `sacct` over captured rows: what the tests run where there is no Slurm.
+
+It selects, orders and prints rows as `sacct` of Slurm 22.05 does, for the options that the plugin
+uses, and refuses what that refuses. `test_cluster.py` holds it against the real one.
+
+Usage: standin_sacct.py ROWS.jsonl OPTION…
+"""
+
+import json
+import sys
+from calendar import timegm
+from pathlib import Path
+from time import strptime
+
+UNKNOWN = ("Unknown", "None")
+CODES = {
+    "BF": "BOOT_FAIL",
+    "CA": "CANCELLED",
+    "CD": "COMPLETED",
+    "DL": "DEADLINE",
+    "F": "FAILED",
+    "NF": "NODE_FAIL",
+    "OOM": "OUT_OF_MEMORY",
+    "PD": "PENDING",
+    "PR": "PREEMPTED",
+    "R": "RUNNING",
+    "RQ": "REQUEUED",
+    "RS": "RESIZING",
+    "RV": "REVOKED",
+    "S": "SUSPENDED",
+    "TO": "TIMEOUT",
+}
+ENDED = frozenset(CODES) - {"PD", "R", "S"}
+FILTERS = {
+    "partition": "Partition",
+    "user": "User",
+    "group": "Group",
+    "accounts": "Account",
+    "qos": "QOS",
+    "clusters": "Cluster",
+}
+FLAGS = ("duplicates", "parsable", "noheader", "noconvert", "allocations", "allusers")
+
+
+def second(text: str) -> int:
+    try:
+        return timegm(strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        sys.exit(f"Invalid time specification (pos=0): {text}")
+
+
+def number(text: str) -> int | None:
+    return None if text in UNKNOWN else int(text)
+
+
+def jobs_of(rows: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """Each run with its steps."""
+    jobs: list[list[dict[str, str]]] = []
+    for row in rows:
+        if "." in row["JobID"]:
+            jobs[-1].append(row)
+        else:
+            jobs.append([row])
+    return jobs
+
+
+def in_window(row: dict[str, str], options: dict[str, str]) -> bool:
+    """Whether sacct shows a run for -S, -E and -s."""
+    states = options.get("state", "").split(",") if "state" in options else []
+    begin = second(options["starttime"])
+    end = second(options["endtime"]) if "endtime" in options else begin if states else 2**40
+    if end < begin:
+        sys.exit("sacct: error: Start time requested is after end time.")
+    unsupported = [state for state in states if state not in CODES]
+    if unsupported:
+        sys.exit(f"sacct: fatal: unrecognized job state value '{unsupported[0]}'")
+    started, ended, eligible = (number(row[name]) for name in ("Start", "End", "Eligible"))
+    if not states:
+        return eligible is not None and eligible < end and (ended is None or ended >= begin)
+    state = row["State"].split()[0]
+    return any(
+        (code in ENDED and CODES[code] == state and ended is not None and begin <= ended <= end)
+        or (
+            code == "R"
+            and started is not None
+            and started <= end
+            and (ended is None or ended >= begin)
+        )
+        for code in states
+    )
+
+
+def wanted(row: dict[str, str], ids: list[str]) -> bool:
+    """Whether -j names a job: by its id, its raw id, or that of its array or het job."""
+    job_id = row["JobID"]
+    family = job_id.partition("_")[0].partition("+")[0]
+    return any(one in (job_id, row["JobIDRaw"], family) for one in ids)
+
+
+def main(rows_file: str, *arguments: str) -> None:
+    rows = [json.loads(line) for line in Path(rows_file).read_text().splitlines()]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if arguments == ("--version",):
+        print("slurm-wlm 22.05.8")
+        return
+    if arguments == ("--helpformat",):
+        print("\n".join("  ".join(columns[at : at + 4]) for at in range(0, len(columns), 4)))
+        return
+    options = {}
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if name not in (
+            *FLAGS,
+            *FILTERS,
+            "format",
+            "delimiter",
+            "starttime",
+            "endtime",
+            "state",
+            "jobs",
+        ):
+            sys.exit(f"sacct: unrecognized option '{argument}'")
+        options[name] = value
+    names = options["format"].split(",")
+    for name in names:
+        if name not in columns:
+            sys.exit(f"sacct: fatal: Invalid field requested: {name!r}")
+    runs = jobs_of(rows)
+    if "jobs" in options:
+        runs = [run for run in runs if wanted(run[0], options["jobs"].split(","))]
+    else:
+        runs = [run for run in runs if in_window(run[0], options)]
+    for option, column in FILTERS.items():
+        if option in options:
+            runs = [run for run in runs if run[0].get(column) in options[option].split(",")]
+    if "duplicates" not in options:
+        last = {run[0]["JobID"]: run[0]["DBIndex"] for run in runs}
+        runs = [run for run in runs if last[run[0]["JobID"]] == run[0]["DBIndex"]]
+    for run in runs:
+        for row in run[:1] if "allocations" in options else run:
+            shown = dict(row)
+            if "allocations" in options:
+                shown |= dict.fromkeys(("TotalCPU", "UserCPU", "SystemCPU"), "00:00:00")
+            sys.stdout.write(
+                "".join(shown.get(name, "") + options["delimiter"] for name in names) + "\n"
+            )
+
+
+main(*sys.argv[1:])
