@@ -39,7 +39,7 @@ from collector.outbox import Verdict, Waiting
 from collector.record import Record
 from collector.sender.duplicates import SINGLY, Search, difference, find
 
-TRIES = 3
+TRIES = 5
 """A record that the Auditor's database refuses while it stores others is rejected after these."""
 _FRUITLESS_REQUESTS = 32
 """So many requests refused in a row and nothing stored: it is the Auditor, not the records."""
@@ -87,7 +87,7 @@ class Verdicts:
         if stored:
             self._stored_batches += 1
         verdicts.extend(
-            self._refused(entry, error, counts=stored or self._may_count(entry))
+            self._refused(entry, error, counts=sending.stored_others or self._may_count(entry))
             for entry, error in sending.refused
         )
         if sending.fruitless is not None:
@@ -95,7 +95,10 @@ class Verdicts:
 
     def _may_count(self, entry: Waiting) -> bool:
         """Whether others were stored since the database refused this one: then it is this one."""
-        return self._suspects.get(entry.id, self._stored_batches) < self._stored_batches
+        return (
+            entry.tries > 0
+            or self._suspects.get(entry.id, self._stored_batches) < self._stored_batches
+        )
 
     def _refused(self, entry: Waiting, error: AuditorError, *, counts: bool) -> Verdict:
         tries = entry.tries + counts
@@ -124,28 +127,29 @@ class _Sending:
         """Set when narrowing was given up, because the Auditor seems to refuse everything."""
         self.proven = False
         """Whether it is known that the Auditor stores what is not in this batch."""
+        self.stored_others = False
+        """Whether something was stored after something else was refused."""
         self.limit_bytes = BODY_LIMIT_BYTES
         self._client = client
         self._pool = pool
         self._verdicts = verdicts
         self._healthy = False
+        self._trouble: AuditorError | None = None
 
     def updates(self, entries: Sequence[Waiting]) -> None:
         """Sends stop times, several at the same time; what is not there is inserted whole."""
         missing: list[Waiting] = []
-        trouble: AuditorError | None = None
         for entry, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
             if answer is None:
                 self._verdicts.append(Verdict(entry, "updated"))
+                self.stored_others |= bool(self.refused)
             elif isinstance(answer, UnknownRecordError):
                 missing.append(entry)
             elif isinstance(answer, RefusedError | UnexpectedError):
                 self.refused.append((entry, answer))
-            else:
-                trouble = trouble or answer
-        if trouble is not None:
+        if self._trouble is not None:
             self.refused.clear()
-            raise trouble
+            raise self._trouble
         if self.refused:
             self._check_health()
         self.inserts(missing)
@@ -195,6 +199,7 @@ class _Sending:
                     return
             else:
                 stored = True
+                self.stored_others |= refusals > 0
                 self._verdicts.extend(Verdict(entry, "sent") for entry in group)
 
     def _compare(self, group: Sequence[Waiting], search: Search) -> list[Waiting]:
@@ -225,10 +230,15 @@ class _Sending:
         )
 
     def _update(self, entry: Waiting) -> AuditorError | None:
+        if self._trouble is not None:
+            return self._trouble
         assert entry.stop_time is not None  # only a stop time makes an update
         try:
             self._client.update_stop_time(entry.record_id, entry.stop_time)
+        except (UnknownRecordError, RefusedError, UnexpectedError) as error:
+            return error
         except AuditorError as error:
+            self._trouble = error
             return error
         return None
 

@@ -1,0 +1,313 @@
+"""The faults: what is done to a delivery, and what has to come out. For tests and `make faults`.
+
+A scenario plays in a `World` and says what the Auditor must hold in the end, and what must have
+been rejected. That nothing waits then, and that the Auditor holds nothing else, is checked for all.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tests.delivery.faulty_auditor import Answer, Cut, Fault, Request, Script, Slow, Warn
+from tests.delivery.world import World
+
+UNEXPECTED = Answer(500, b"UNEXPECTED_ERROR")
+RUNS = range(250)
+"""Three batches."""
+
+
+@dataclass
+class Outcome:
+    """What must be the case in the end."""
+
+    held: Sequence[int]
+    rejected: int = 0
+    state: str = "sending"
+
+
+@dataclass
+class Scenario:
+    """A fault and what happens."""
+
+    fault: str
+    happens: str
+    play: Callable[[World], Outcome]
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    fault: str, happens: str
+) -> Callable[[Callable[[World], Outcome]], Callable[[World], Outcome]]:
+    """Enters a scenario under the name of its function."""
+
+    def enter(play: Callable[[World], Outcome]) -> Callable[[World], Outcome]:
+        SCENARIOS[play.__name__] = Scenario(fault, happens, play)
+        return play
+
+    return enter
+
+
+def first(number: int, fault: Fault, *methods: str) -> Script:
+    """The first requests meet a fault, those after them do not."""
+    left: Iterator[Fault] = iter([fault] * number)
+    return lambda request: next(left, None) if request.method in (methods or ("POST",)) else None
+
+
+def every(number: int, fault: Fault) -> Script:
+    """Every n-th request that changes something meets a fault."""
+    seen = [0]
+
+    def script(request: Request) -> Fault:
+        seen[0] += request.method != "GET"
+        return fault if request.method != "GET" and seen[0] % number == 0 else None
+
+    return script
+
+
+def about(world: World, numbers: Sequence[int], fault: Fault) -> Script:
+    """Requests that hold one of these runs meet a fault."""
+    marks = [f'"{world.prefix}-{number}"'.encode() for number in numbers]
+    return lambda request: fault if any(mark in request.body for mark in marks) else None
+
+
+def _outage(fault: Fault, *methods: str) -> Callable[[World], Outcome]:
+    def play(world: World) -> Outcome:
+        world.put(RUNS)
+        world.auditor.script = first(3, fault, *methods)
+        world.drain()
+        return Outcome(RUNS)
+
+    return play
+
+
+KEPT = "all is kept; sent again with backoff; told once when it begins and once when it ends"
+PAUSED = "all is kept; the sender pauses, says so once, and tries again slowly"
+_OUTAGES: list[tuple[str, Fault, tuple[str, ...], str, str]] = [
+    ("refuses_connections", Cut("before"), ("POST", "GET"), "connections are cut", KEPT),
+    ("answers_429", Answer(429), ("POST", "GET"), "429 Too Many Requests", KEPT),
+    ("answers_502", Answer(502, b"<html>"), ("POST", "GET"), "502 from a proxy", KEPT),
+    ("answers_503", Answer(503), ("POST", "GET"), "503 from a proxy", KEPT),
+    ("answers_504", Answer(504), ("POST", "GET"), "504 from a proxy", KEPT),
+    (
+        "database_away",
+        UNEXPECTED,
+        ("POST", "GET"),
+        "UNEXPECTED_ERROR, health check fails too",
+        KEPT,
+    ),
+    ("answers_401", Answer(401), ("POST", "GET"), "401 Unauthorized", PAUSED),
+    ("answers_403", Answer(403), ("POST", "GET"), "403 Forbidden", PAUSED),
+    ("answers_404", Answer(404, b"not found"), ("POST", "GET"), "404 for every path", PAUSED),
+    ("answers_301", Answer(301, b"", {"location": "/"}), ("POST", "GET"), "a redirect", PAUSED),
+    ("answers_html", Answer(200, b"<html>"), ("POST",), "200 from a portal", PAUSED),
+    ("answers_418", Answer(418, b"teapot"), ("POST",), "an answer that no Auditor gives", PAUSED),
+    (
+        "answers_400_to_all",
+        Answer(400, b"<html>"),
+        ("POST", "GET"),
+        "a proxy that refuses all",
+        KEPT,
+    ),
+    ("torn_answers", Cut("within"), ("POST",), "the answer breaks off", "found there, content"),
+    ("lost_answers", Cut("after"), ("POST",), "stored, but the answer is lost", "found, content"),
+]
+for _name, _fault, _methods, _text, _happens in _OUTAGES:
+    SCENARIOS[_name] = Scenario(_text, _happens, _outage(_fault, *_methods))
+
+
+@scenario("every 2nd answer is lost", "the retry finds its records there and is content")
+def loses_every_other_answer(world: World) -> Outcome:
+    world.put(RUNS)
+    world.auditor.script = every(2, Cut("after"))
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("no answer within the time-out, though stored", "the retry finds its records there")
+def too_slow(world: World) -> Outcome:
+    world.put(RUNS)
+    world.auditor.script = first(1, Slow(1.5))
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("RECORD_EXISTS: all are there", "one query for a batch finds them; nothing else is sent")
+def all_duplicates(world: World) -> Outcome:
+    world.direct.bulk_insert([world.record(number) for number in RUNS])
+    world.put(RUNS)
+    world.drain()
+    assert len(world.auditor.requests) <= 2 * 3
+    return Outcome(RUNS)
+
+
+@scenario("RECORD_EXISTS: one in a hundred is there", "one query for a batch; the others are sent")
+def some_duplicates(world: World) -> Outcome:
+    world.direct.bulk_insert([world.record(number) for number in RUNS[::100]])
+    world.put(RUNS)
+    world.drain()
+    assert len(world.auditor.requests) <= 3 * 3
+    return Outcome(RUNS)
+
+
+@scenario("200 with a warning: nothing was stored", "as RECORD_EXISTS")
+def warns_of_duplicates(world: World) -> Outcome:
+    world.direct.bulk_insert([world.record(number) for number in RUNS[::100]])
+    world.put(RUNS)
+    world.auditor.script = lambda _request: Warn()
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("RECORD_EXISTS: stored without a stop time", "the stop time is sent")
+def stored_open(world: World) -> Outcome:
+    world.direct.bulk_insert([world.record(number, stop=False) for number in RUNS])
+    world.put(RUNS)
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("RECORD_EXISTS: another run under the same id", "rejected as a collision, both versions")
+def collisions(world: World) -> Outcome:
+    other = world.record(7, cores=1)
+    other.record_id = f"{world.prefix}-8"
+    world.direct.bulk_insert([world.record(7), other])
+    world.put(RUNS)
+    world.drain()
+    held = world.held()
+    assert held[other.record_id].components == other.components
+    world.direct.update(other.with_stop_time(other.start_time))
+    return Outcome([*RUNS], rejected=1)
+
+
+@scenario("413 from 10,000 bytes on", "smaller batches, remembered")
+def too_large(world: World) -> Outcome:
+    world.put(RUNS)
+    refuse = Answer(413)
+    world.auditor.script = lambda request: refuse if len(request.body) > 10_000 else None
+    world.drain()
+    before = world.auditor.faults
+    world.put(range(1000, 1100))
+    world.drain()
+    assert world.auditor.faults == before, "the smaller limit was forgotten"
+    return Outcome([*RUNS, *range(1000, 1100)])
+
+
+@scenario(
+    "400 for one record", "narrowed down, rejected with the server's words; the others stored"
+)
+def refuses_one(world: World) -> Outcome:
+    world.put(RUNS)
+    world.auditor.script = about(world, [123], Answer(400, b"Json deserialize error: no"))
+    world.drain()
+    return Outcome([number for number in RUNS if number != 123], rejected=1)
+
+
+@scenario("UNEXPECTED_ERROR for one record, healthy", "narrowed down; rejected after 5 tries")
+def poison(world: World) -> Outcome:
+    world.put(RUNS)
+    world.auditor.script = about(world, [123], UNEXPECTED)
+    world.drain()
+    return Outcome([number for number in RUNS if number != 123], rejected=1)
+
+
+@scenario("UNEXPECTED_ERROR for 40 neighbours", "each is rejected; the others go through")
+def much_poison(world: World) -> Outcome:
+    world.put(RUNS)
+    guilty = range(100, 140)
+    world.auditor.script = about(world, guilty, UNEXPECTED)
+    world.drain()
+    return Outcome([number for number in RUNS if number not in guilty], rejected=len(guilty))
+
+
+@scenario("UNEXPECTED_ERROR for everything, healthy", "an outage: nothing is rejected")
+def refuses_everything(world: World) -> Outcome:
+    world.put(RUNS)
+    world.auditor.script = lambda request: UNEXPECTED if request.method == "POST" else None
+    for _ in range(10):
+        world.sender.run_pass()
+        world.time += timedelta(seconds=90)
+    assert len(world.auditor.requests) < 10 * 3 * 66, "a storm"
+    world.auditor.script = lambda _request: None
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario(
+    "UNEXPECTED_ERROR from the middle of a pass on, healthy", "an outage: nothing is rejected"
+)
+def fills_up(world: World) -> Outcome:
+    world.put(RUNS)
+    posts = itertools.count()
+    world.auditor.script = lambda request: (
+        UNEXPECTED if request.method == "POST" and next(posts) >= 2 else None
+    )
+    for _ in range(10):
+        world.sender.run_pass()
+        world.time += timedelta(seconds=90)
+    world.auditor.script = lambda _request: None
+    world.drain()
+    return Outcome(RUNS)
+
+
+def _with_open(world: World) -> None:
+    world.put(RUNS, stop=False)
+    world.drain()
+    world.put(RUNS)
+
+
+@scenario("a stop time for a record that is not there (404)", "the record is inserted whole")
+def update_unknown(world: World) -> Outcome:
+    world.put(RUNS, stop=False)
+    world.auditor.script = lambda request: Answer(200) if request.method == "POST" else None
+    world.drain()
+    world.auditor.script = lambda _request: None
+    world.put(RUNS)
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("one stop time is refused for ever", "rejected; the other stop times go through")
+def bad_update(world: World) -> Outcome:
+    _with_open(world)
+    world.auditor.script = about(world, [5], UNEXPECTED)
+    world.drain()
+    world.direct.update(world.record(5))
+    return Outcome(RUNS, rejected=1)
+
+
+@scenario("connections are cut while stop times are sent", KEPT)
+def cut_updates(world: World) -> Outcome:
+    _with_open(world)
+    world.auditor.script = every(20, Cut("after"))
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("the stop comes while its record is in flight", "it is sent as soon as that is accepted")
+def stop_in_flight(world: World) -> Outcome:
+    world.put(RUNS, stop=False)
+    put = [False]
+
+    def script(_request: Request) -> Fault:
+        if not put[0]:
+            put[0] = True
+            world.put(RUNS)
+        return None
+
+    world.auditor.script = script
+    world.drain()
+    return Outcome(RUNS)
+
+
+@scenario("the sender dies between the answer and its settling", "found there, content")
+def dies_before_settling(world: World) -> Outcome:
+    world.put(RUNS)
+    for waiting in (world.outbox.take(100, 10**6, world.now()), []):
+        if waiting:
+            world.client.bulk_insert_encoded([entry.body for entry in waiting])
+        world.restart_sender()
+    world.drain()
+    return Outcome(RUNS)
