@@ -5,7 +5,8 @@ not state but fails on, are checked when the value is made, so that a bad record
 its job is still known, and never takes the batch it would have travelled in with it.
 
 The four types behave as those of the public package `pyauditor` do: `with_…` and `insert` change
-the object and return it, so that chained calls and calls whose result is ignored both work.
+the object and return it, so that chained calls and calls whose result is ignored both work. What is
+put into a record is copied, so that one Meta or Component can be changed for the next record.
 
 Limits and wire format: Auditor 0.11, `POST /record` (names are its `ValidName`, amounts its
 `ValidAmount`, values its `ValidValue`).
@@ -14,8 +15,9 @@ Limits and wire format: Auditor 0.11, `POST /record` (names are its `ValidName`,
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Self
 
 import msgspec
@@ -33,8 +35,11 @@ _CLUSTERS = re.compile(
 )
 
 
-class InvalidRecordError(ValueError):
-    """Raised for a value that an Auditor would refuse, or could never give back."""
+class InvalidRecordError(ValueError, RuntimeError):
+    """Raised for a value that an Auditor would refuse, or could never give back.
+
+    A RuntimeError too, because programs written for `pyauditor` expect that one.
+    """
 
 
 class Score(msgspec.Struct):
@@ -93,7 +98,19 @@ class Component(msgspec.Struct):
 
 
 class Meta(dict[str, list[str]]):
-    """Information about a record: key → values, in the order of insertion."""
+    """Information about a record: key → values, in the order of insertion; see `insert`."""
+
+    def __init__(self, values: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
+        super().__init__()
+        self.update(values)
+
+    def update(self, values: Mapping[str, Iterable[str]]) -> None:  # type: ignore[override] # narrower on purpose
+        """Inserts all keys of a mapping."""
+        for key in values:
+            self.insert(key, values[key])
+
+    def __setitem__(self, key: str, value: Iterable[str]) -> None:
+        self.insert(key, value)
 
     def insert(self, key: str, value: Iterable[str]) -> Self:
         """Sets the values of a key and returns the meta.
@@ -110,13 +127,14 @@ class Meta(dict[str, list[str]]):
                 f"meta {key!r}: expected a list of texts, got the text {value!r}"
             )
         check_name(key, "meta key")
-        self[key] = values = list(value)
+        values = list(value)
         for text in values:
             check_name(text, "value of meta", key)
+        super().__setitem__(key, values)
         return self
 
 
-class Record(msgspec.Struct, eq=True):
+class Record(msgspec.Struct, eq=False):
     """One run of a job: when it ran and what it held.
 
     Attributes:
@@ -138,11 +156,8 @@ class Record(msgspec.Struct, eq=True):
         self.start_time = as_utc(self.start_time, "start_time")
         if self.stop_time is not None:
             self.with_stop_time(self.stop_time)
-        meta = self.meta
-        if meta is not None and type(meta) is not Meta:
-            self.meta = checked = Meta()
-            for key, values in meta.items():
-                checked.insert(key, values)
+        if self.meta is not None and type(self.meta) is not Meta:
+            self.meta = Meta(self.meta)
 
     @property
     def runtime(self) -> int | None:
@@ -151,14 +166,14 @@ class Record(msgspec.Struct, eq=True):
             return None
         return int((self.stop_time - self.start_time).total_seconds())
 
-    def with_meta(self, meta: Meta) -> Self:
+    def with_meta(self, meta: Mapping[str, Iterable[str]]) -> Self:
         """Sets the meta and returns the record."""
-        self.meta = meta
+        self.meta = Meta(meta)
         return self
 
     def with_component(self, component: Component) -> Self:
         """Adds a component and returns the record."""
-        self.components.append(component)
+        self.components.append(Component(component.name, component.amount, [*component.scores]))
         return self
 
     def with_stop_time(self, stop_time: datetime) -> Self:
@@ -192,8 +207,27 @@ class Record(msgspec.Struct, eq=True):
 
     def to_json(self) -> str:
         """The record as the Auditor gives it back: sorted keys, with its runtime."""
-        document = {**msgspec.to_builtins(self), "runtime": self.runtime}
+        document = {
+            **msgspec.to_builtins(self),
+            "start_time": _text(self.start_time),
+            "stop_time": None if self.stop_time is None else _text(self.stop_time),
+            "runtime": self.runtime,
+        }
         return msgspec.json.encode(document, order="deterministic").decode()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same of a run, wherever they come from."""
+        if not isinstance(other, Record):
+            return NotImplemented
+        return (
+            self.record_id == other.record_id
+            and self.start_time == other.start_time
+            and self.stop_time == other.stop_time
+            and self.meta == other.meta
+            and self.components == other.components
+        )
+
+    __hash__ = None  # type: ignore[assignment] # it can change
 
 
 _encode = msgspec.json.Encoder().encode
@@ -212,6 +246,12 @@ def decode(encoded: bytes) -> Record:
         raise InvalidRecordError(str(error)) from error
     except msgspec.DecodeError as error:
         raise InvalidRecordError(f"not a record: {error}") from error
+
+
+def _text(instant: datetime) -> str:
+    """As the Auditor writes an instant: without a fraction, or with three or six digits of it."""
+    text = instant.replace(tzinfo=None).isoformat()
+    return f"{text.removesuffix('000') if '.' in text else text}Z"
 
 
 def as_utc(instant: datetime, what: str = "time") -> datetime:
@@ -239,6 +279,13 @@ def check_name(text: str, what: str, key: str = "") -> None:
     Raises:
         InvalidRecordError: naming `what` (and `key`) and the text.
     """
+    if (
+        type(text) is str
+        and 0 < len(text) <= NAME_LIMIT_GRAPHEMES
+        and text.isprintable()
+        and not text.isspace()
+    ):
+        return  # nearly always; the rest is slower, and says what is wrong
     if type(text) is not str:
         problem = "is not a text"
     elif not text or text.isspace():

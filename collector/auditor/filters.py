@@ -151,7 +151,7 @@ def _order(tree: Any) -> str:
         if _leaf(column) not in _SORT_COLUMNS:
             expected = ", ".join(f"`{name}`" for name in _SORT_COLUMNS)
             raise BadQueryError(f"unknown variant `{column}`, expected one of {expected}")
-        return f"ORDER BY {_SORT_COLUMNS[column]} {direction.upper()}, id"
+        return f"ORDER BY {_SORT_COLUMNS[column]} {direction.upper()}, id {direction}"
     return "ORDER BY stop_us, id"
 
 

@@ -40,8 +40,10 @@ _OBJECT_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
 _WORDS_LIMIT = 500
 
 
-class AuditorError(Exception):
+class AuditorError(RuntimeError):
     """What went wrong between us and an Auditor.
+
+    A RuntimeError, because programs written for `pyauditor` expect that one.
 
     Attributes:
         status: of the answer; None when there was none.
@@ -133,7 +135,10 @@ class StoredRecord(Record):
 
     def __post_init__(self) -> None:
         """Checks nothing."""
-        self.meta = None if self.meta is None else Meta(self.meta)
+        if self.meta is not None:
+            meta = Meta()
+            dict.update(meta, self.meta)
+            self.meta = meta
         if self.components is None:  # the server's answer for components that it cannot read
             self.components = []
 

@@ -23,10 +23,18 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from collector.auditor import filters, intake
+from collector.auditor import filters, intake, page
+from collector.auditor.exposition import CONTENT_TYPE, Exposition
 from collector.auditor.protocol import BODY_LIMIT_BYTES
 from collector.auditor.store import ConflictError, Store
 
@@ -37,6 +45,10 @@ T = TypeVar("T")
 _RECORD_EXISTS = Response("RECORD_EXISTS", 500)
 _UNEXPECTED = Response("UNEXPECTED_ERROR", 500)
 _EMPTY = Response()
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "x-content-type-options": "nosniff",
+}
 _SUFFIX = "but the error was ignored due to AUDITOR configuration."
 _NO_SUCH_RECORD = "A database error was encountered while trying to get a record from the database"
 
@@ -56,11 +68,13 @@ class Auditor:
     def __init__(self, store: Store, *, ignore_record_exists_error: bool = False) -> None:
         self._store = store
         self._ignore_record_exists_error = ignore_record_exists_error
+        self.app = Exposition(self._routes(), store)
 
-    def app(self) -> Starlette:
-        """The ASGI application."""
+    def _routes(self) -> Starlette:
         app = Starlette(
             routes=[
+                Route("/", self.page),
+                Route("/metrics", self.metrics),
                 Route("/health_check", self.health_check),
                 Route("/record", self.add, methods=["POST"]),
                 Route("/record", self.update, methods=["PUT"]),
@@ -76,6 +90,19 @@ class Auditor:
             assert route.methods
             route.methods.discard("HEAD")
         return app
+
+    async def page(self, request: Request) -> Response:
+        """Shows what is stored."""
+        try:
+            text = await run_in_threadpool(page.render, self._store, request.query_params)
+        except ValueError as error:
+            return PlainTextResponse(str(error), 400)
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
+
+    async def metrics(self, _request: Request) -> Response:
+        """Counts of records and requests."""
+        text = await run_in_threadpool(self.app.text)
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def health_check(self, _request: Request) -> Response:
         """200 while the file can be read."""
@@ -161,7 +188,7 @@ def running(
     listening = bind(listen)
     store = Store(db)
     auditor = Auditor(store, ignore_record_exists_error=ignore_record_exists_error)
-    server = uvicorn.Server(configuration(auditor.app()))
+    server = uvicorn.Server(configuration(auditor.app))
     thread = threading.Thread(target=server.run, args=([listening],), name="auditor", daemon=True)
     thread.start()
     try:
@@ -193,7 +220,7 @@ def serve(
     with bind(listen) as listening, contextlib.closing(Store(db)) as store:
         auditor = Auditor(store, ignore_record_exists_error=ignore_record_exists_error)
         ready(address(listening, tls=tls is not None))
-        uvicorn.Server(configuration(auditor.app(), tls)).run([listening])
+        uvicorn.Server(configuration(auditor.app, tls)).run([listening])
 
 
 def bind(listen: str) -> socket.socket:
@@ -220,7 +247,7 @@ def address(listening: socket.socket, *, tls: bool = False) -> str:
     return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def configuration(app: Starlette, tls: Tls | None = None) -> uvicorn.Config:
+def configuration(app: ASGIApp, tls: Tls | None = None) -> uvicorn.Config:
     """How uvicorn runs: quietly, on one loop, with bounded headers, and time to finish answers."""
     files: dict[str, Any] = {}
     if tls is not None:
