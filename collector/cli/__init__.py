@@ -44,7 +44,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings=CONTEXT)
 @click.version_option(package_name="auditor-collector")
 def main() -> None:
-    r"""Batch-system accounting for an Auditor.
+    """Batch-system accounting for an Auditor.
 
     Reads what HTCondor and Slurm account, turns every run of a job into a record, and brings each
     record into the Auditor, once.

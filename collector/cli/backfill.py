@@ -46,7 +46,7 @@ def command(
     dry_run: bool,
     no_wait: bool,
 ) -> None:
-    r"""Account the runs that ended in a past period, once.
+    """Account the runs that ended in a past period, once.
 
     Shares outbox and ledger with a daemon that may be running, and never touches its checkpoints;
     repeating it is harmless. Ends when everything is in the Auditor.

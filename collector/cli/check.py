@@ -20,7 +20,7 @@ from collector.source import Finding, SourceError
 @config_option
 @click.option("--offline", is_flag=True, help="Check the configuration only; read nothing else.")
 def command(config_path: Path, offline: bool) -> None:
-    r"""Check the configuration, whether each source can be read, and the Auditor reached.
+    """Check the configuration, whether each source can be read, and the Auditor reached.
 
     \b
     Example:

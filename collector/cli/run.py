@@ -18,7 +18,7 @@ from collector.outbox import OutboxError
 @click.command(context_settings=CONTEXT)
 @config_option
 def command(config_path: Path) -> None:
-    r"""Run the daemon: poll the sources, send the records, until SIGTERM.
+    """Run the daemon: poll the sources, send the records, until SIGTERM.
 
     \b
     Example:

@@ -20,7 +20,7 @@ _CHECKPOINT_SHOWN = 200
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(config_path: Path, as_json: bool) -> None:
-    r"""Show what waits, how old it is, each source's checkpoint, and what was rejected.
+    """Show what waits, how old it is, each source's checkpoint, and what was rejected.
 
     Reads the outbox only; works whether or not a daemon runs.
 
