@@ -59,7 +59,7 @@ def main() -> None:
             say("The same period once more, as a backfill: everything is there already.")
             show("backfill", "--since", "2026-11-23", "--until", "2026-11-24", failing=True)
     say(
-        f"""Files: {WORK.relative_to(ROOT)}/ has config.yaml, outbox.db, auditor.db and the daemon's log.
+        """Files: .demo/ has config.yaml, outbox.db, auditor.db and the logs (*.log).
   Try next, from that folder:
     ../.venv/bin/auditor-collector serve-auditor --db auditor.db    # and open its address
     ../.venv/bin/auditor-collector rejected show 1 -c config.yaml
@@ -169,7 +169,7 @@ def table(client: AuditorClientBlocking) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column > 2 else cell.ljust(width)  # noqa: PLR2004 - numbers
+            cell.rjust(width) if column > 2 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
