@@ -108,6 +108,27 @@ class Verdict(msgspec.Struct):
     """Whether a kept one was refused for a fault of its own."""
 
 
+class RejectedRow(msgspec.Struct):
+    """A row of the rejected table."""
+
+    id: int
+    at: datetime
+    """When it was rejected last."""
+    source: str
+    origin: str
+    kind: Literal["job", "stop", "collision", "refused"]
+    """job: no record can be made of it; stop: belongs to no record; collision: another run has the
+    id; refused: by the Auditor."""
+    record_id: str | None
+    reason: str
+    raw: bytes
+    """The job's text, for `Source.parse`; for collision and refused the record as JSON."""
+    stored: bytes | None
+    """The other version of a collision, as JSON."""
+    place: str
+    """Where the text stood."""
+
+
 class SenderStatus(msgspec.Struct):
     """How sending goes."""
 

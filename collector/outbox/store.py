@@ -17,6 +17,7 @@ from collector.outbox.entries import (
     Entry,
     Put,
     Rejected,
+    RejectedRow,
     SenderStatus,
     SourceStatus,
     Status,
@@ -25,7 +26,7 @@ from collector.outbox.entries import (
 )
 from collector.outbox.file import OutboxFullError
 from collector.outbox.intake import Intake, without_repeats
-from collector.outbox.rows import count, instant, us
+from collector.outbox.rows import count, instant, json, us
 from collector.outbox.settling import settle
 
 
@@ -135,6 +136,7 @@ class Outbox:
         checkpoint: Any = None,
         origin: str = "poll",
         corrects: bool = False,
+        readmitted: Sequence[int] = (),
     ) -> Put:
         """Takes in what a source read, and its checkpoint, in one transaction.
 
@@ -147,6 +149,7 @@ class Outbox:
             read: number of jobs that were read; counted only.
             checkpoint: JSON, or None to leave the source's checkpoint as it is.
             origin: `poll`, `backfill`, `retry` or `import`; counted.
+            readmitted: ids of rejected rows that these entries take the place of.
             corrects: whether another stop time for a known run is a correction; otherwise the first
                 one stands.
 
@@ -158,6 +161,7 @@ class Outbox:
             raise OutboxFullError(f"{self.path}: {why}")
         put = Put(rejected=len(rejected))
         with self._writing() as sql:
+            self._delete_rejected(sql, readmitted)
             intake = Intake(sql, source, origin, corrects=corrects, now_us=us(self._now()), put=put)
             for unique in without_repeats(entries):
                 intake.take_in(unique)
@@ -272,6 +276,60 @@ class Outbox:
             rejected=rejected,
             counts=counts,
         )
+
+    def rejected(
+        self,
+        *,
+        source: str | None = None,
+        reason: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        ids: Sequence[int] | None = None,
+        after: int = 0,
+        limit: int = 1000,
+    ) -> list[RejectedRow]:
+        """Rejected rows, in the order of their ids.
+
+        Args:
+            source: only of this source.
+            reason: only those whose reason, kind or record id holds this text.
+            since: only those rejected then or later.
+            until: only those rejected before.
+            ids: only these.
+            after: only rows behind the one with this id.
+            limit: at most this many.
+        """
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT id, at_us, source, origin, kind, record_id, reason, raw, stored, place"
+                " FROM rejected WHERE id > :after AND (:source IS NULL OR source = :source)"
+                " AND instr(kind || ' ' || coalesce(record_id, '') || ' ' || reason, :reason)"
+                " AND at_us >= :since AND at_us < :until"
+                " AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))"
+                " ORDER BY id LIMIT :limit",
+                {
+                    "after": after,
+                    "source": source,
+                    "reason": reason,
+                    "since": 0 if since is None else us(since),
+                    "until": 2**62 if until is None else us(until),
+                    "ids": None if ids is None else json(ids),
+                    "limit": limit,
+                },
+            ).fetchall()
+        return [RejectedRow(row[0], instant(row[1]), *row[2:]) for row in rows]
+
+    def drop_rejected(self, ids: Sequence[int]) -> int:
+        """Deletes rejected rows for good, because a person said so; returns how many."""
+        with self._writing() as sql:
+            return self._delete_rejected(sql, ids)
+
+    @staticmethod
+    def _delete_rejected(sql: sqlite3.Connection, ids: Sequence[int]) -> int:
+        if not ids:
+            return 0
+        query = "DELETE FROM rejected WHERE id IN (SELECT value FROM json_each(?))"
+        return sql.execute(query, (json(ids),)).rowcount
 
     def newest_id(self) -> int:
         """A mark: everything that is put later gets a higher `Waiting.id`."""
