@@ -194,8 +194,12 @@ class JobcompLog:
 
     def _times(self, values: dict[str, str], after: int) -> tuple[int, int]:
         """Start and end of a run, in epoch seconds."""
-        end = local_times.end_of(local_times.instants(values["End"], self._zone), after)
-        return local_times.latest(local_times.instants(values["Start"], self._zone), end), end
+        starts, ends = (
+            local_times.instants(values.get(name, "unknown"), self._zone)
+            for name in ("Start", "End")
+        )
+        end = local_times.end_of(ends, after)
+        return local_times.latest(starts, end), end
 
     def _job(
         self, line: Line, values: dict[str, str], raw: bytes, where: str, *, first: bool

@@ -168,9 +168,11 @@ def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[dict[str, str
             del fields[-left:]
         for texts in zip(*[iter(fields)] * width, strict=True):
             row = {name: text for name, text in zip(names, texts, strict=True) if text}
-            index = texts[0]
-            if not index.startswith(newline) or not (index := index.removeprefix("\n")).isdecimal():
-                raise OutputError(f"expected a DBIndex at the start of a row, found {index[:80]!r}")
+            index = texts[0][len(newline) :]
+            if not (texts[0].startswith(newline) and index.isascii() and index.isdecimal()):
+                raise OutputError(
+                    f"expected a DBIndex at the start of a row, found {texts[0][:80]!r}"
+                )
             row["DBIndex"] = index
             newline = "\n"
             yield row

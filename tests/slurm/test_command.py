@@ -1,0 +1,100 @@
+"""Commands are run as they should be: no shell, a time-out, an honest ending."""
+
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from collector.source import SourceError
+from collector_slurm.command import StoppedError, environment, output_of
+from tests.slurm.standin import program
+
+
+def run(folder: Path, script: str, *arguments: str, timeout_s: float = 20) -> bytes:
+    command = [program(folder, script), *arguments]
+    return b"".join(output_of(command, timeout_s, threading.Event()))
+
+
+def test_times_are_asked_for_in_utc_and_epoch_seconds(tmp_path: Path):
+    """Whatever the daemon's own zone and habits are."""
+    assert run(tmp_path, 'echo "$TZ $SLURM_TIME_FORMAT"') == b"UTC %s\n"
+    given = {"SLURM_CONF": "/etc/slurm.conf", "SACCT_FORMAT": "jobid", "SLURM_CLUSTERS": "other"}
+    kept = environment({**given, "TZ": "Europe/Berlin", "SLURM_TIME_FORMAT": "relative"})
+    assert kept["SLURM_CONF"] == "/etc/slurm.conf"
+    assert (kept["TZ"], kept["SLURM_TIME_FORMAT"]) == ("UTC", "%s")
+    assert "SACCT_FORMAT" not in kept
+    assert "SLURM_CLUSTERS" not in kept
+
+
+def test_arguments_are_never_a_shells(tmp_path: Path):
+    """An account called `$(id)` is an account."""
+    assert run(tmp_path, 'printf %s "$1"', "--accounts=$(id); rm *") == b"--accounts=$(id); rm *"
+
+
+def test_output_larger_than_any_pipe_is_read_whole(tmp_path: Path):
+    """Ten megabytes come through, beside a chatty standard error."""
+    script = "yes sacct-says-something | head -c 300000 >&2; head -c 10000000 /dev/zero"
+    assert len(run(tmp_path, script)) == 10_000_000
+
+
+def test_a_failure_is_an_error_with_slurms_own_words(tmp_path: Path):
+    """An outage of slurmdbd is exit 1 and empty output: an outage, not `no jobs`."""
+    script = 'echo "sacct: error: Problem talking to the database: Connection refused" >&2; exit 1'
+    with pytest.raises(SourceError, match=r"exit status 1: .*Connection refused"):
+        run(tmp_path, script)
+
+
+def test_output_before_a_failure_does_not_hide_it(tmp_path: Path):
+    """A command that breaks off after some rows has failed."""
+    output = output_of([program(tmp_path, "echo rows; exit 139")], 20, threading.Event())
+    assert next(output) == b"rows\n"
+    with pytest.raises(SourceError, match="exit status 139"):
+        next(output)
+
+
+def test_nothing_but_an_error_is_an_error_even_with_exit_0(tmp_path: Path):
+    """Older releases of sacct end well while slurmdbd is away."""
+    with pytest.raises(SourceError, match="printed no rows, but sacct: error: no database"):
+        run(tmp_path, "echo sacct: error: no database >&2; exit 0")
+    assert run(tmp_path, "echo sacct: error: old option >&2; echo row") == b"row\n"
+
+
+def test_a_command_that_hangs_is_ended(tmp_path: Path):
+    """It is killed, with what it started kept from our pipes."""
+    with pytest.raises(SourceError, match="gave nothing more"):
+        run(
+            tmp_path, "echo $$ > pid; exec sleep 600".replace("pid", f"{tmp_path}/pid"), timeout_s=1
+        )
+    pid = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_slow_reader_is_not_a_slow_command(tmp_path: Path):
+    """Only the time that we wait for the command counts."""
+    seen = b""
+    command = [program(tmp_path, "head -c 400000 /dev/zero")]
+    for piece in output_of(command, 0.4, threading.Event()):
+        time.sleep(0.15)
+        seen += piece
+    assert len(seen) == 400_000
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path):
+    """The message says what to do."""
+    with pytest.raises(SourceError, match=r"sacct cannot be run: No such file .* install"):
+        list(output_of([str(tmp_path / "sacct")], 1, threading.Event()))
+
+
+def test_the_end_of_the_program_ends_the_waiting(tmp_path: Path):
+    """A stop event that is set meanwhile leaves nothing running."""
+    stop = threading.Event()
+    command = [program(tmp_path, f"echo $$ > {tmp_path}/pid; echo row; exec sleep 600")]
+    output = output_of(command, 600, stop)
+    assert next(output) == b"row\n"
+    stop.set()
+    with pytest.raises(StoppedError):
+        next(output)
+    pid = int((tmp_path / "pid").read_text())
+    assert subprocess.run(["kill", "-0", str(pid)], check=False, capture_output=True).returncode

@@ -1,0 +1,207 @@
+"""Runs of the jobcomp log: each once, with the right id and instant, whenever the log is read."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.source import Batch, Job, Unreadable
+from collector_slurm.source import SlurmSource
+from tests.slurm.standin import LOG, filtered, jobs, quiet, row, source, standin, written
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def line(job: int, start: str, end: str, state: str = "COMPLETED", **values: str) -> str:
+    """An entry of the log; start and end are local times."""
+    given = {"NodeList": "node1", "Partition": "batch", "Submit": start, **values}
+    return (
+        f"JobId={job} UserId=bob(1002) GroupId=staff(50) Name=wrap JobState={state}"
+        f" Partition={given['Partition']} TimeLimit=30 StartTime={start} EndTime={end}"
+        f" NodeList={given['NodeList']} NodeCnt=1 ProcCnt=4 WorkDir=/ ReservationName="
+        f" Tres=cpu=4,mem=64M Account=physics QOS=normal WcKey= Cluster=lab"
+        f" SubmitTime={given['Submit']} EligibleTime={given['Submit']}"
+        " DerivedExitCode=0:0 ExitCode=0:0 \n"
+    )
+
+
+def over(path: Path, **keys: Any) -> SlurmSource:
+    return source(mode="jobcomp", jobcomp_path=path, **{"time_zone": "UTC", **keys})
+
+
+def night(path: Path, ends: list[datetime]) -> list[Batch]:
+    """Reads a log in which runs of ten minutes ended at these instants, written in Berlin."""
+    path.write_text(
+        "".join(
+            line(number, *(f"{at.astimezone(BERLIN):%Y-%m-%dT%H:%M:%S}" for at in (end - TEN, end)))
+            for number, end in enumerate(ends, 1)
+        )
+    )
+    return list(over(path, time_zone="Europe/Berlin").poll(None))
+
+
+TEN = timedelta(minutes=10)
+NIGHTS = [datetime(2026, 10, 24, 22, tzinfo=UTC), datetime(2026, 3, 28, 22, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("evening", NIGHTS)
+def test_no_run_is_an_hour_off_in_the_nights_when_clocks_change(tmp_path: Path, evening: datetime):
+    """A run every five minutes, through the repeated hour and through the skipped one."""
+    ends = [evening + timedelta(minutes=minutes) for minutes in range(0, 480, 5)]
+    found = jobs(night(tmp_path / "log", ends))
+    assert [job.stop_at for job in found.values()] == ends
+    assert [job.start_at for job in found.values()] == [end - TEN for end in ends]
+
+
+def test_the_repeated_hour_is_told_apart_across_polls(tmp_path: Path):
+    """The end of the last run that was read is in the checkpoint."""
+    ends = [NIGHTS[0] + timedelta(minutes=minutes) for minutes in range(0, 480, 15)]
+    whole = jobs(night(tmp_path / "log", ends))
+    lines = (tmp_path / "log").read_text().splitlines(keepends=True)
+    (tmp_path / "log").write_text("")
+    checkpoint, found = None, dict[str, Job]()
+    for text in lines:
+        with (tmp_path / "log").open("a") as file:
+            file.write(text)
+        batches = list(over(tmp_path / "log", time_zone="Europe/Berlin").poll(checkpoint))
+        found |= jobs(batches)
+        checkpoint = msgspec.json.decode(msgspec.json.encode(batches[-1].checkpoint))
+    assert {one.id: one.stop_at for one in found.values()} == {
+        one.id: one.stop_at for one in whole.values()
+    }
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_ids_do_not_depend_on_where_polls_begin_and_end(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+):
+    """The captured log, read in pieces cut anywhere, gives the same jobs as in one piece."""
+    text = LOG.read_bytes()
+    path = tmp_path_factory.mktemp("log") / "jobcomp.log"
+    path.write_bytes(text)
+    whole = jobs(over(path).poll(None))
+    checkpoint, found, unreadable = None, dict[str, Job](), 0
+    for cut in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4))), len(text)]:
+        path.write_bytes(text[:cut])
+        for batch in over(path).poll(checkpoint):
+            found |= {job.id: job for job in batch.jobs}
+            unreadable += len(batch.unreadable)
+            checkpoint = msgspec.json.decode(msgspec.json.encode(batch.checkpoint))
+    assert found == whole
+    assert unreadable == 1
+
+
+def test_runs_of_a_requeued_job_are_told_apart(tmp_path: Path):
+    """PENDING in the log is a run that was requeued; the next one is another run."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "PENDING")
+    second = line(7, "2026-01-03T10:00:00", "2026-01-03T11:00:00", "PREEMPTED")
+    third = line(7, "2026-01-09T10:00:00", "2026-01-09T11:00:00")
+    path.write_text(first + second + third)
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767434400", "7-1767952800"]
+
+
+def test_a_finished_job_that_is_requeued_is_one_run_with_a_later_end(tmp_path: Path):
+    """The log has it twice, with the same start; 148 of the captured log is so."""
+    batches = list(over(LOG).poll(None))
+    twice = [job for batch in batches for job in batch.jobs if job.fields["JobID"] == "148"]
+    assert [job.id for job in twice] == ["148", "148", "148-1795464219"]
+    assert [job.stop_at for job in twice[:2] if job.stop_at] == [
+        datetime(2026, 11, 23, 20, 3, second, tzinfo=UTC) for second in (30, 33)
+    ]
+
+
+def test_the_pieces_of_a_resized_job_are_told_apart(tmp_path: Path):
+    """Both begin at the resize as far as the log knows; the first has no time, the second all."""
+    found = [job for job in jobs(over(LOG).poll(None)).values() if job.fields["JobID"] == "35"]
+    assert [job.id for job in found] == ["35", "35-1795464182"]
+    assert found[0].start_at == found[0].stop_at == found[1].start_at
+
+
+def test_jobs_that_will_not_run_again_are_forgotten(tmp_path: Path):
+    """The checkpoint does not grow with every requeued job that there ever was."""
+    path = tmp_path / "log"
+    requeued = [
+        line(job, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "PENDING") for job in (7, 8)
+    ]
+    ended = line(7, "2026-01-01T12:00:00", "2026-01-01T13:00:00")
+    path.write_text("".join([*requeued, ended]))
+    batches = list(over(path).poll(None))
+    assert set(batches[-1].checkpoint["firsts"]) == {"7", "8"}
+    for day, remembered in (("2026-01-03", {"8"}), ("2026-05-01", set())):
+        with path.open("a") as file:
+            file.write(line(9, f"{day}T10:00:00", f"{day}T11:00:00"))
+        batches = list(over(path).poll(batches[-1].checkpoint))
+        assert set(batches[-1].checkpoint["firsts"]) == remembered
+
+
+def test_filters_are_those_of_sacct(tmp_path: Path):
+    """What Slurm filters there is filtered here, and counted."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", Partition="gpu,batch")
+        + line(2, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED", Partition="gpu")
+        + line(3, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+        + line(4, "2026-01-01T10:00:00", "2026-01-01T11:00:00", NodeList="(null)")
+    )
+    batches = list(over(path, partitions=["gpu"], states=["CD"], users=["1002"]).poll(None))
+    assert set(jobs(batches)) == {"1"}
+    assert filtered(batches) == {"not in states": 1, "not in partitions": 1, "never started": 1}
+
+
+def test_an_entry_that_is_no_run_is_kept_with_its_reason(tmp_path: Path):
+    """The others are read."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(1, "2026-01-01T10:00:00", "2026-01-01T09:00:00")
+        + line(2, "unknown", "2026-01-01T09:00:00")
+        + line(3, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+    )
+    (batch,) = over(path).poll(None)
+    assert [job.id for job in batch.jobs] == ["3"]
+    assert "is before StartTime" in batch.unreadable[0].reason
+    assert "does not match format" in batch.unreadable[1].reason
+    assert batch.unreadable[1].where == f"{path}:{len(path.read_text().splitlines()[0]) + 1}"
+    for one in batch.unreadable:
+        assert isinstance(over(path).parse(one.raw, one.where), Unreadable)
+
+
+def test_a_backfill_reads_rotated_files_too(tmp_path: Path):
+    """And no more than the period that was asked for."""
+    path = tmp_path / "log"
+    path.with_name("log.1").write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00"))
+    path.write_text(line(2, "2026-01-02T10:00:00", "2026-01-02T11:00:00"))
+    since, until = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 2, 11, tzinfo=UTC)
+    assert set(jobs(over(path).backfill(since, until))) == {"1"}
+    assert set(jobs(over(path).backfill(since, until + timedelta(seconds=1)))) == {"1", "2"}
+
+
+def test_the_other_mode_goes_on_where_this_one_ended(tmp_path: Path):
+    """A site that changes from the log to slurmdbd leaves nothing out."""
+    checkpoint = list(over(LOG).poll(None))[-1].checkpoint
+    now = datetime.fromtimestamp(checkpoint["ended"] + 60, UTC)
+
+    start, end = str(checkpoint["ended"] - 60), str(checkpoint["ended"] + 1)
+    sacct = standin(tmp_path, written(tmp_path, [row("999", Submit=start, Start=start, End=end)]))
+    assert set(jobs(source(quiet(now), sacct=sacct).poll(checkpoint))) == {"999"}
+
+
+def test_a_check_says_how_much_there_is(tmp_path: Path):
+    """Or that there is nothing."""
+    (finding,) = over(LOG).check()
+    assert finding.ok
+    assert "1 files with 78600 bytes, in time of UTC" in finding.text
+    (missing,) = over(tmp_path / "log").check()
+    assert not missing.ok
+
+
+def test_without_a_time_zone_the_machines_is_meant():
+    """Its rules of that day, and not today's offset."""
+    (finding,) = source(mode="jobcomp", jobcomp_path=LOG).check()
+    assert finding.ok

@@ -1,0 +1,299 @@
+"""What sacct prints becomes runs and jobs, and no user's text can change that."""
+
+import json
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.quantities import duration_s
+from collector.source import Job, Unreadable
+from collector_slurm import sacct
+from collector_slurm.sacct import Columns, Identity, OutputError, Run, job_of, rows_of, runs_of
+from tests.slurm.standin import captured, row
+
+OFFERED = frozenset(name for row in captured() for name in row) | {"SubmitLine", "Constraints"}
+HOSTILE = st.text(
+    st.sampled_from("|\n\r\x1f\x1e\t'\"\\ ,=;%\x00éä作🚀a1")
+    | st.characters(exclude_categories=["Cs"])
+)
+
+
+def choose(*fields: str) -> Columns:
+    return Columns.choose(frozenset(fields), OFFERED, lambda: "secret")
+
+
+def printed(rows: Iterable[dict[str, str]], columns: Columns) -> bytes:
+    """The rows as `sacct --parsable --noheader` prints them: nothing escaped."""
+    lines = (
+        "".join(row.get(name, "") + columns.delimiter for name in columns.names) + "\n"
+        for row in rows
+    )
+    return "".join(lines).encode()
+
+
+def read(rows: Iterable[dict[str, str]], columns: Columns) -> list[Run]:
+    return list(runs_of(rows_of([printed(rows, columns)], columns), columns))
+
+
+def job(values: dict[str, str], *, first: bool = True, identity: Identity | None = None) -> Job:
+    found = job_of(Run(values, {}), identity or Identity(), "here", first=first)
+    assert isinstance(found, Job), found
+    return found
+
+
+def elapsed_s(values: dict[str, str]) -> float:
+    found = job(values)
+    assert found.stop_at is not None
+    return (found.stop_at - found.start_at).total_seconds()
+
+
+def rows_by(*columns: str, **wanted: str) -> list[dict[str, str]]:
+    return [row for row in captured() if all(row.get(k) == v for k, v in wanted.items())]
+
+
+def test_only_columns_that_sacct_offers_are_asked_for():
+    """A field of a newer Slurm, or of none, is simply not there."""
+    assert choose("AllocCPUS", "NoSuchField").names == (*sacct.KEY_COLUMNS, "AllocCPUS")
+
+
+def test_steps_are_read_only_for_what_stands_on_steps():
+    """MaxRSS and CPU times need the thirteen times dearer call; cores do not."""
+    assert not choose("AllocCPUS", "AllocTRES", "NNodes").steps
+    assert choose("MaxRSS").steps
+    assert choose("TotalCPU").steps
+
+
+def test_free_text_is_framed_by_a_token_that_nobody_can_guess():
+    """A user's column changes the delimiter; the scheduler's own columns do not need it."""
+    assert choose("Account", "State").delimiter == "\x1f"
+    for column in ("JobName", "Comment", "WCKey", "WorkDir", "SubmitLine", "Constraints"):
+        assert choose(column).delimiter == "\x1fsecret\x1f"
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=4), st.integers(1, 50))
+def test_no_text_of_a_user_shifts_or_forges_a_row(texts: list[str], cut: int):
+    """Whatever stands in name and comment, wherever the output is cut, the rows are the same."""
+    columns = choose("JobName", "Comment", "AllocCPUS")
+    rows = [
+        {**row(str(number)), "DBIndex": str(number), "JobName": text, "Comment": text[::-1]}
+        for number, text in enumerate(texts, 1)
+    ]
+    output = printed(rows, columns)
+    pieces = [output[at : at + cut] for at in range(0, len(output), cut)]
+    wanted = [{name: text for name in columns.names if (text := row.get(name, ""))} for row in rows]
+    assert list(rows_of(pieces, columns)) == wanted
+
+
+def test_a_forged_row_in_a_job_name_stays_a_job_name():
+    """A name that is a newline and a whole row of another job is one job's name."""
+    columns = choose("JobName")
+    forged = printed([row("99", User="root", JobName="x")], choose()).decode()
+    runs = read([row("7", JobName=f"\n{forged}"), row("8", DBIndex="2")], columns)
+    assert [run.values["JobID"] for run in runs] == ["7", "8"]
+    assert runs[0].values["JobName"] == f"\n{forged}"
+
+
+def test_text_that_is_no_utf8_is_kept_as_far_as_it_is_text():
+    """A latin-1 job name does not stop the reading, even cut within a character."""
+    columns = choose("JobName")
+    output = printed([row("7", JobName="é")], columns).replace("é".encode(), b"caf\xe9")
+    rows = list(rows_of([output[at : at + 1] for at in range(len(output))], columns))
+    assert [row["JobName"] for row in rows] == ["caf\N{REPLACEMENT CHARACTER}"]
+
+
+@pytest.mark.parametrize("lost", [1, 5, 60])
+def test_output_that_breaks_off_is_an_error(lost: int):
+    """A row without its end is never taken for a row, nor for nothing."""
+    columns = choose("AllocCPUS")
+    output = printed([row("7"), row("8", DBIndex="2")], columns)
+    with pytest.raises(OutputError, match="ends within a row"):
+        list(rows_of([output[:-lost]], columns))
+
+
+@pytest.mark.parametrize("noise", [b"CLUSTER: lab\n", b"sacct: warning\n", b"\n"])
+def test_output_that_begins_otherwise_is_an_error(noise: bytes):
+    """What sacct does not print by itself is not skipped."""
+    columns = choose("AllocCPUS")
+    with pytest.raises(OutputError, match="expected a DBIndex"):
+        list(rows_of([noise + printed([row("7")], columns)], columns))
+
+
+def test_a_step_belongs_to_the_run_with_its_dbindex():
+    """Both runs of a requeued job have steps with the same id; peaks are not mixed."""
+    columns = choose("MaxRSS")
+    runs = read(
+        [
+            row("7", DBIndex="1"),
+            row("7.batch", DBIndex="1", MaxRSS="4096"),
+            row("7.0", DBIndex="1", MaxRSS="1M"),
+            row("7", DBIndex="2"),
+            row("7.batch", DBIndex="2", MaxRSS="8192"),
+            row("7.extern", DBIndex="2"),
+        ],
+        columns,
+    )
+    assert [run.peaks for run in runs] == [{"MaxRSS": 1 << 20}, {"MaxRSS": 8192}]
+    with pytest.raises(OutputError, match=r"step 7\.0 follows no row"):
+        read([row("7", DBIndex="1"), row("7.0", DBIndex="2")], columns)
+
+
+def test_memory_that_was_never_sampled_is_unknown_and_not_zero():
+    """An empty MaxRSS on all steps leaves the field out."""
+    (run,) = read([row("7"), row("7.batch")], choose("MaxRSS"))
+    found = job_of(run, Identity(), "here", first=True)
+    assert isinstance(found, Job)
+    assert "MaxRSS" not in found.fields
+
+
+def test_cpu_time_of_a_call_without_steps_is_unknown_and_not_zero():
+    """`-X` prints TotalCPU 00:00:00; nobody may take that for a measurement."""
+    columns = Columns((*sacct.KEY_COLUMNS, "TotalCPU"), steps=False, delimiter="\x1f")
+    (run,) = read([row("7", TotalCPU="00:00:00")], columns)
+    assert "TotalCPU" not in run.values
+
+
+def test_a_jobs_cpu_time_is_that_of_all_its_steps():
+    """On the captured rows, the job's TotalCPU is its steps' sum, to a millisecond a step."""
+    columns = choose("TotalCPU", "MaxRSS")
+    steps: dict[str, list[float]] = {}
+    for one in captured():
+        if "." in one["JobID"]:
+            steps.setdefault(one["DBIndex"], []).append(duration_s(one["TotalCPU"]))
+    compared = 0
+    for run in read(captured(), columns):
+        found = job_of(run, Identity(), "here", first=True)
+        if isinstance(found, Job) and found.stop_at and sacct.has_nodes(run):
+            own = steps.get(run.values["DBIndex"], [])
+            assert found.fields["TotalCPU"] == pytest.approx(sum(own), abs=0.002 * len(own) + 1e-9)
+            compared += 1
+    assert compared == 165
+
+
+def test_elapsed_and_core_seconds_are_slurms_own():
+    """On all captured runs stop - start is ElapsedRaw, and times AllocCPUS is CPUTimeRAW."""
+    columns = choose("ElapsedRaw", "CPUTimeRAW", "AllocCPUS")
+    compared = 0
+    for run in read(captured(), columns):
+        if sacct.left_out(run) is None:
+            found = job_of(run, Identity(), "here", first=True)
+            assert isinstance(found, Job)
+            assert found.stop_at is not None
+            elapsed = (found.stop_at - found.start_at).total_seconds()
+            assert elapsed == found.fields["ElapsedRaw"]
+            cores = found.fields["AllocCPUS"]
+            assert isinstance(cores, int)
+            assert elapsed * cores == found.fields["CPUTimeRAW"]
+            compared += 1
+    assert compared == 165
+
+
+def test_suspended_time_is_not_run_time():
+    """142 was suspended twice, 7 seconds together: 13 seconds passed, 6 are charged."""
+    (suspended,) = rows_by(JobID="142")
+    assert suspended["Suspended"] == "00:00:07"
+    assert elapsed_s(suspended) == int(suspended["ElapsedRaw"]) == 6
+
+
+def test_a_job_cancelled_while_suspended_ends_where_slurm_says():
+    """Slurm puts its End to the suspension, Suspended at 0: nothing is taken off twice."""
+    (cancelled,) = rows_by(JobID="143")
+    assert cancelled["State"] == "CANCELLED by 0"
+    assert elapsed_s(cancelled) == int(cancelled["ElapsedRaw"])
+
+
+def test_the_rows_of_a_resized_job_do_not_overlap():
+    """The second row repeats the first one's Start; it ran from its Submit on."""
+    before, after = rows_by(JobID="35")
+    assert before["Start"] == after["Start"]
+    first, second = job(before), job(after, first=False)
+    assert second.start_at == first.stop_at
+    assert second.fields["ElapsedRaw"] == elapsed_s(after) < int(after["ElapsedRaw"])
+    assert second.fields["CPUTimeRAW"] == second.fields["ElapsedRaw"]
+
+
+def test_a_run_ended_only_when_its_end_is_known():
+    """COMPLETED with End Unknown, as after an outage of slurmdbd, is not final yet."""
+    assert sacct.left_out(Run(row("7", End="Unknown"), {})) == "end not known yet"
+
+
+@pytest.mark.parametrize("start", ["None", "Unknown", "1795478160"])
+def test_a_job_without_nodes_never_started(start: str):
+    """Cancelled while pending it may have a Start, equal to its End; nodes are the test."""
+    never = row("7", State="CANCELLED by 1001", Start=start, NodeList="None assigned")
+    assert sacct.left_out(Run(never, {})) == "never started"
+
+
+def test_a_run_of_no_seconds_did_run():
+    """Start equal to End with nodes is a short job, not a cancelled one."""
+    short = row("7", Start="1795478160", NodeList="node1")
+    assert sacct.left_out(Run(short, {})) is None
+    assert elapsed_s(short) == 0
+
+
+def test_states_stay_as_slurm_writes_them():
+    """`CANCELLED by 1001`, OUT_OF_MEMORY and states yet unknown are all accounted."""
+    for state in ("CANCELLED by 1001", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED"):
+        assert job(row("7", State=state)).fields["State"] == state
+
+
+def test_numbers_are_numbers_and_texts_stay_texts():
+    """A user called 12345 is a text; UNLIMITED is no number and stays as it is."""
+    fields = job(row("7", User="12345", Account="007", TimelimitRaw="UNLIMITED")).fields
+    assert (fields["User"], fields["Account"], fields["TimelimitRaw"]) == (
+        "12345",
+        "007",
+        "UNLIMITED",
+    )
+    assert fields["AllocCPUS"] == 2
+    assert fields["AllocTRES"] == "billing=2,cpu=2,mem=128M,node=1"
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"JobID": "7x"}, "is not a job id"),
+        ({"Start": "None"}, "expected the second at which the run began"),
+        ({"Start": "1795478999"}, "expected a second not before"),
+        ({"End": "soon"}, "expected a second not before"),
+        ({"Suspended": "a while"}, "expected a duration"),
+    ],
+)
+def test_a_row_that_makes_no_job_is_kept_with_the_reason(columns: dict[str, str], reason: str):
+    """It is told what was expected, and the text can be read again."""
+    found = job_of(Run(row("7", **columns), {}), Identity(), "here", first=True)
+    assert isinstance(found, Unreadable)
+    assert reason in found.reason
+    assert json.loads(found.raw)["Cluster"] == "lab"
+
+
+def test_the_first_run_has_the_plain_id_and_later_ones_their_start():
+    """The first keeps the id of the existing collectors; no two runs begin at the same second."""
+    assert job(row("7")).id == "7"
+    assert job(row("38_7")).id == "38_7"
+    assert job(row("42+1")).id == "42+1"
+    assert job(row("7"), first=False).id == "7-1795478100"
+
+
+def test_clusters_and_a_reset_database_can_be_told_apart_in_ids():
+    """Both only when asked for, and a reset only from its time on."""
+    assert job(row("7"), identity=Identity(cluster=True)).id == "lab-7"
+    reset = Identity(all_from=1795478000)
+    assert job(row("7"), identity=reset).id == "7-1795478100"
+    assert job(row("7", Submit="1795477999"), identity=reset).id == "7"
+
+
+@given(st.dictionaries(st.sampled_from(["JobName", "Comment", "Account"]), HOSTILE), st.booleans())
+def test_raw_gives_the_same_run_again(texts: dict[str, str], first: bool):
+    """What is kept of a rejected job is all that its job is made of."""
+    run = Run({**row("7"), **texts}, {"MaxRSS": 4096})
+    assert sacct.run_from(sacct.raw_of(run, first=first)) == (run, first)
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"JobID":"7","first":true}', b"\xff"])
+def test_raw_that_is_no_run_is_refused(raw: bytes):
+    """It is an error to be shown, not a crash."""
+    with pytest.raises((ValueError, msgspec.DecodeError)):
+        sacct.run_from(raw)

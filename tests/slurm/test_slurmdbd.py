@@ -1,0 +1,276 @@
+"""Windows of sacct: every ended run, under the same id whatever was read before, never half."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.source import Batch, SourceError
+from collector_slurm.source import SlurmSource
+from tests.slurm.standin import (
+    CAPTURED_AT,
+    captured,
+    filtered,
+    jobs,
+    program,
+    quiet,
+    row,
+    source,
+    standin,
+    written,
+)
+
+END = 1795478160
+NOW = datetime.fromtimestamp(END + 60, UTC)
+
+
+def over(folder: Path, *rows: dict[str, str], now: datetime = NOW, **keys: Any) -> SlurmSource:
+    """A source over rows, and a job that still runs, at a time."""
+    rows = (*rows, row("1", State="RUNNING", End="Unknown"))
+    return source(quiet(now), sacct=standin(folder, written(folder, rows)), **keys)
+
+
+def calls(folder: Path, **keys: Any) -> list[list[str]]:
+    """The windows' command lines of a poll that finds nothing."""
+    script = f'[ "$1" = --helpformat ] && exec cat {folder}/columns; echo "$@" >> {folder}/calls'
+    (folder / "columns").write_text(" ".join(row("1")))
+    sacct = program(folder, script)
+    list(source(quiet(NOW), sacct=sacct, **keys).poll(None))
+    return [line.split() for line in (folder / "calls").read_text().splitlines()]
+
+
+def test_every_call_gives_both_ends_of_its_window(tmp_path: Path):
+    """`-s` without `-E` would be a window of one instant, and show nothing."""
+    for call in calls(tmp_path, rescan_s=86400, window_s=7200):
+        options = dict(argument.partition("=")[::2] for argument in call)
+        assert options["--starttime"] < options["--endtime"]
+        assert set(options["--state"].split(",")) >= {
+            "CD",
+            "F",
+            "TO",
+            "CA",
+            "NF",
+            "OOM",
+            "RQ",
+            "RS",
+        }
+        assert "--duplicates" in options
+        assert "--allusers" in options
+
+
+def test_the_first_poll_is_cut_into_windows_that_touch(tmp_path: Path):
+    """No second is left out, and no call asks for more than window_s."""
+    spans = []
+    for call in calls(tmp_path, rescan_s=86400, window_s=7200, settle_s=0):
+        options = dict(argument.partition("=")[::2] for argument in call)
+        begin, end = (
+            datetime.fromisoformat(options[name] + "+00:00")
+            for name in ("--starttime", "--endtime")
+        )
+        spans.append((begin, end + timedelta(seconds=1)))
+    assert spans[0][0] == NOW - timedelta(days=1)
+    assert spans[-1][1] == NOW
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+    assert max(end - begin for begin, end in spans) <= timedelta(hours=2)
+
+
+def test_filters_are_slurms_own(tmp_path: Path):
+    """Only what is asked for is read; with users, not all users."""
+    (call,) = calls(
+        tmp_path,
+        rescan_s=60,
+        partitions=["gpu", "long"],
+        users=["alice"],
+        accounts=["atlas"],
+        qos=["high"],
+        clusters=["lab"],
+        states=["CD"],
+    )
+    assert {"--partition=gpu,long", "--user=alice", "--accounts=atlas", "--qos=high"} < set(call)
+    assert {"--clusters=lab", "--state=CD"} < set(call)
+    assert "--allusers" not in call
+
+
+def test_a_runs_id_does_not_depend_on_the_window_it_is_seen_in(tmp_path: Path):
+    """Read alone, a few seconds at a time, the runs have the ids that one poll gives them."""
+    sacct = standin(tmp_path)
+    together = jobs(source(sacct=sacct, rescan_s=7200).poll(None))
+    alone = {}
+    for second in sorted({job.fields["End"] for job in together.values()})[::5]:
+        assert isinstance(second, int)
+        begin = datetime.fromtimestamp(second, UTC)
+        alone.update(jobs(source(sacct=sacct).backfill(begin, begin + timedelta(seconds=5))))
+    assert alone.items() <= together.items()
+    assert {"145-1795478800", "146-1795478809", "35-1795478765"} <= set(together)
+
+
+def test_every_run_of_a_requeued_job_is_recorded(tmp_path: Path):
+    """146 ran three times: three records, the first under the plain id."""
+    found = jobs(source(sacct=standin(tmp_path), rescan_s=7200).poll(None))
+    runs = [job for job in found.values() if job.fields["JobID"] == "146"]
+    assert sorted(job.id for job in runs) == ["146", "146-1795478800", "146-1795478809"]
+    assert [job.fields["State"] for job in runs] == ["REQUEUED", "REQUEUED", "COMPLETED"]
+
+
+def test_a_wrapped_job_id_does_not_collide(tmp_path: Path):
+    """The same id a year later is another job."""
+    year = 365 * 86400
+    old = row("7", Submit=str(END - year - 60), Start=str(END - year - 60), End=str(END - year))
+    found = jobs(over(tmp_path, old, row("7", DBIndex="2")).poll(None))
+    assert set(found) == {"7-1795478100"}
+
+
+def test_a_run_before_the_first_that_never_started_does_not_count(tmp_path: Path):
+    """Cancelled while pending, then the id came again: that one is the first run."""
+    never = row("7", Start=str(END - 900), End=str(END - 900), NodeList="None assigned")
+    assert set(jobs(over(tmp_path, never, row("7", DBIndex="2")).poll(None))) == {"7"}
+
+
+def test_a_job_requeued_after_its_end_is_the_same_run_with_a_later_stop(tmp_path: Path):
+    """Its COMPLETED row became REQUEUED with a later End: the id stays, the stop is corrected."""
+    first = over(tmp_path, row("7"))
+    before = list(first.poll(None))
+    later = over(
+        tmp_path,
+        row("7", State="REQUEUED", End=str(END + 30)),
+        row("7", DBIndex="2", Submit=str(END + 30), Start=str(END + 40), End=str(END + 45)),
+        now=NOW + timedelta(seconds=60),
+    )
+    after = jobs(later.poll(before[-1].checkpoint))
+    assert SlurmSource.corrects
+    assert jobs(before)["7"].stop_at != after["7"].stop_at
+    assert set(after) == {"7", f"7-{END + 40}"}
+
+
+def test_a_run_that_reaches_slurmdbd_late_is_found_by_the_overlap(tmp_path: Path):
+    """It ended before the checkpoint, but not longer before it than the overlap."""
+    checkpoint = list(over(tmp_path).poll(None))[-1].checkpoint
+    late = row("7", End=str(END - 500), Start=str(END - 560))
+    assert set(jobs(over(tmp_path, late, overlap_s=600).poll(checkpoint))) == {"7"}
+    assert not jobs(over(tmp_path, late, overlap_s=100).poll(checkpoint))
+
+
+def test_a_run_that_reaches_slurmdbd_very_late_is_found_by_the_re_scan(tmp_path: Path):
+    """After an outage: every rescan_interval_s the last rescan_s are read once more."""
+    keys: dict[str, Any] = {"overlap_s": 0, "rescan_s": 86400, "rescan_interval_s": 3600}
+    checkpoint = list(over(tmp_path, **keys).poll(None))[-1].checkpoint
+    late = row("7", End=str(END - 20000), Start=str(END - 20060))
+    for minutes, found in ((10, set()), (61, {"7"}), (70, set())):
+        now = NOW + timedelta(minutes=minutes)
+        batches = list(over(tmp_path, late, now=now, **keys).poll(checkpoint))
+        assert set(jobs(batches)) == found, f"after {minutes} minutes"
+        checkpoint = batches[-1].checkpoint
+
+
+def test_what_is_left_out_is_counted_once(tmp_path: Path):
+    """Reading the overlap again does not count a job that never started again."""
+    never = row("7", NodeList="None assigned")
+    first = list(over(tmp_path, never).poll(None))
+    assert filtered(first) == {"never started": 1}
+    again = over(tmp_path, never, now=NOW + timedelta(seconds=60)).poll(first[-1].checkpoint)
+    assert filtered(again) == {}
+
+
+def test_a_run_is_read_only_when_it_has_settled(tmp_path: Path):
+    """What ended within the last settle_s is left to the next poll."""
+    assert not jobs(over(tmp_path, row("7"), settle_s=120).poll(None))
+    assert jobs(over(tmp_path, row("7"), settle_s=30).poll(None))
+
+
+def test_nothing_before_since_is_asked_for(tmp_path: Path):
+    """Neither by the first poll nor by overlap and re-scan."""
+    since = datetime.fromtimestamp(END + 1, UTC)
+    given = over(tmp_path, row("7"), since=since)
+    batches = list(given.poll(None))
+    assert not jobs(batches)
+    later = over(tmp_path, row("7"), since=since, now=NOW + timedelta(hours=2))
+    assert not jobs(later.poll(batches[-1].checkpoint))
+
+
+def test_an_outage_moves_no_checkpoint(tmp_path: Path):
+    """sacct that fails in the middle leaves the checkpoint where the last window ended well."""
+    (tmp_path / "columns").write_text(" ".join(row("1")))
+    fails = program(
+        tmp_path,
+        f'[ "$1" = --helpformat ] && exec cat {tmp_path}/columns\n'
+        f"echo call >> {tmp_path}/calls\n"
+        f"[ $(wc -l < {tmp_path}/calls) -lt 3 ] || {{ echo 'sacct: error: gone' >&2; exit 1; }}",
+    )
+    batches: list[Batch] = []
+    reading = source(quiet(NOW), sacct=fails, rescan_s=3600, window_s=600, settle_s=0).poll(None)
+    with pytest.raises(SourceError, match="exit status 1: sacct: error: gone"):
+        batches.extend(reading)
+    assert [batch.checkpoint["until"] for batch in batches] == [END + 60 - 3000, END + 60 - 2400]
+
+
+def test_output_that_is_cut_moves_no_checkpoint(tmp_path: Path):
+    """Exit 0 with half a row is an error all the same."""
+    (tmp_path / "columns").write_text(" ".join(row("1")))
+    script = f'[ "$1" = --helpformat ] && exec cat {tmp_path}/columns; printf "1\\037lab\\0377"'
+    with pytest.raises(SourceError, match="ends within a row"):
+        list(source(quiet(NOW), sacct=program(tmp_path, script), rescan_s=60).poll(None))
+
+
+def test_another_program_by_the_name_of_sacct_is_refused(tmp_path: Path):
+    """It offers none of the columns; the message names them."""
+    with pytest.raises(SourceError, match="does not offer DBIndex"):
+        list(source(sacct=program(tmp_path, "echo JobID JobName")).poll(None))
+
+
+def test_a_backfill_takes_runs_by_their_end(tmp_path: Path):
+    """The first second belongs to the period, the last one to the next."""
+    end = datetime.fromtimestamp(END, UTC)
+    second = timedelta(seconds=1)
+    given = over(tmp_path, row("7"))
+    assert set(jobs(given.backfill(end, end + second))) == {"7"}
+    assert not jobs(given.backfill(end - second, end))
+    assert not jobs(given.backfill(end + second, end + timedelta(days=9)))
+    assert not jobs(
+        given.backfill(CAPTURED_AT + timedelta(days=9), CAPTURED_AT + timedelta(days=10))
+    )
+
+
+def test_a_check_names_what_is_wrong(tmp_path: Path):
+    """No sacct, no slurmdbd; or what was found."""
+    assert [finding.ok for finding in source(sacct=standin(tmp_path)).check()] == [True, True]
+    (missing,) = source(sacct=str(tmp_path / "nothing")).check()
+    assert not missing.ok
+    assert "cannot be run" in missing.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"mode": "jobcomp"}, "jobcomp_path is needed"),
+        ({"clusters": ["a", "b"]}, "set cluster_in_id"),
+        ({"states": []}, "states is empty"),
+        ({"time_zone": "Berlin"}, "is not a zone as Europe/Berlin"),
+        ({"mode": "jobcomp", "jobcomp_path": Path("x"), "cluster_in_id": True}, "record_prefix"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(keys: dict[str, Any], reason: str):
+    """The message says which, and what to do."""
+    with pytest.raises(ValueError, match=reason):
+        source(**keys)
+
+
+def test_steps_of_a_whole_cluster_are_read_in_one_pass(tmp_path: Path):
+    """The 165 captured runs need one call for rows and steps, and one for what ran first."""
+    log = tmp_path / "calls"
+    inner = standin(tmp_path)
+    Path(inner).rename(tmp_path / "inner")
+    sacct = program(tmp_path, f'echo "$@" >> {log}; exec {tmp_path}/inner "$@"')
+    given = quiet(fields=frozenset({"MaxRSS", "TotalCPU", "AllocCPUS"}))
+    found = jobs(source(given, sacct=sacct, rescan_s=3600).poll(None))
+    assert len(found) == 165
+    asked = log.read_text().splitlines()
+    assert sum("--jobs=" in call for call in asked) == 1
+    assert sum("--starttime=" in call for call in asked) == 1
+    peaks = [
+        int(row["MaxRSS"])
+        for row in captured()
+        if row["JobID"].startswith("31.") and "MaxRSS" in row
+    ]
+    assert found["31"].fields["MaxRSS"] == max(peaks)
