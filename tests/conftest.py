@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.auditor_server import RunningAuditor, running_auditor
 
+collect_ignore = ["wheel"]  # for an environment without the checkout, see .ci/check-wheel
+
 settings.register_profile(
     "all", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False
 )
