@@ -25,7 +25,9 @@ import msgspec
 NAME_LIMIT_GRAPHEMES = 256
 AMOUNT_LIMIT = 2**63 - 1
 RECORD_LIMIT_BYTES = 10_000
-"""Largest encoded record that the public client can read back (one object of an answer)."""
+"""Largest record that the public async client can read back (one object of an answer)."""
+_ADDED_BYTES = 32
+"""The run time, which the server adds to a record."""
 
 _JOINERS = frozenset("\u200c\u200d")
 _PICTURE = "[\u203c-\u3299\U0001f000-\U0001fbff]"
@@ -198,7 +200,7 @@ class Record(msgspec.Struct, eq=False):
             InvalidRecordError: for a record of over 10,000 bytes, which clients cannot read back.
         """
         encoded = _encode(self)
-        if len(encoded) > RECORD_LIMIT_BYTES:
+        if len(encoded) + _ADDED_BYTES > RECORD_LIMIT_BYTES:
             raise InvalidRecordError(
                 f"record {self.record_id!r} is {len(encoded)} bytes long; "
                 f"clients can read back at most {RECORD_LIMIT_BYTES}"
@@ -261,13 +263,18 @@ def as_utc(instant: datetime, what: str = "time") -> datetime:
         InvalidRecordError: for a naive datetime, and for one in 1970 or before, which is a
             missing value that was taken for a number of seconds.
     """
-    if instant.tzinfo is not UTC:
+    if getattr(instant, "tzinfo", None) is not UTC:
         if not isinstance(instant, datetime) or instant.utcoffset() is None:
             raise InvalidRecordError(
                 f"{what} {instant!r} has no time zone; give it one, for example "
                 "datetime(2026, 1, 31, 12, 0, tzinfo=UTC) or local.astimezone(UTC)"
             )
-        instant = instant.astimezone(UTC)
+        try:
+            instant = instant.astimezone(UTC)
+        except OverflowError:
+            raise InvalidRecordError(
+                f"{what} {instant!r} is not within the years to 9999"
+            ) from None
     if instant.year <= 1970:  # noqa: PLR2004 - the epoch's year
         raise InvalidRecordError(f"{what} {instant.isoformat()} is not a time at which a job ran")
     return instant

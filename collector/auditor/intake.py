@@ -59,6 +59,7 @@ class NewScore(msgspec.Struct):
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        self.value += 0.0  # -0.0 becomes 0.0, as in PostgreSQL
 
 
 class NewComponent(msgspec.Struct):
