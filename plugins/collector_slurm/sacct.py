@@ -30,6 +30,12 @@ from collector_slurm.jobid import JobId
 ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV", "TO")
 """Every state of a run that is over; RQ, RS: requeued and resized, another run follows."""
 
+RUNNING_STATES = ("R", "S")
+"""States of a run that has begun and is not over."""
+
+END_UNKNOWN = "end not known yet"
+"""Why a run is left out that has not ended, as far as slurmdbd knows."""
+
 KEY_COLUMNS = (
     "DBIndex",
     "Cluster",
@@ -131,6 +137,11 @@ class Columns(msgspec.Struct, frozen=True):
             delimiter=f"\x1f{token()}\x1f" if free_text else "\x1f",
         )
 
+    def without_steps(self) -> "Columns":
+        """The same, but for what needs the rows of steps."""
+        names = tuple(name for name in self.names if name not in STEP_COLUMNS)
+        return Columns(names, steps=False, delimiter=self.delimiter)
+
 
 class Run(msgspec.Struct):
     """One row of a run with what its steps add, all as text; empty fields are left out."""
@@ -142,6 +153,11 @@ class Run(msgspec.Struct):
     def key(self) -> tuple[str, str]:
         """Cluster and JobID: what a requeued, resized or repeated job has in common."""
         return self.values["Cluster"], self.values["JobID"]
+
+    @property
+    def handle(self) -> str:
+        """What slurmdbd itself knows the run by."""
+        return f"{self.values['Cluster']}/{self.values['DBIndex']}"
 
 
 def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[dict[str, str]]:
@@ -224,8 +240,13 @@ def left_out(run: Run) -> str | None:
     if not has_nodes(run):
         return "never started"
     if run.values.get("End", "Unknown") in _UNKNOWN:
-        return "end not known yet"
+        return END_UNKNOWN
     return None
+
+
+def is_running(run: Run) -> bool:
+    """Whether a run has begun and not ended, as far as slurmdbd knows."""
+    return left_out(run) == END_UNKNOWN and began(run) is not None
 
 
 def began(run: Run) -> int | None:

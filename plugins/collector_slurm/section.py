@@ -38,6 +38,8 @@ class SlurmSection(SourceSection):
     `since`."""
     rescan_interval_s: Positive = 3600
     """Time between two deeper re-scans, which find what reached slurmdbd late."""
+    track_running: bool = False
+    """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
     states: Names = msgspec.field(default_factory=lambda: list(ENDED_STATES))
     """States of runs to read, as `sacct -s` has them."""
     clusters: Names = msgspec.field(default_factory=list)
@@ -79,6 +81,8 @@ class SlurmSection(SourceSection):
                 "cluster_in_id goes with mode: sacct; the log is one cluster's and does not always "
                 "name it, so put the cluster into record_prefix"
             )
+        if self.mode == "jobcomp" and self.track_running:
+            raise ValueError("track_running goes with mode: sacct; the log has ended jobs only")
         if not self.states:
             raise ValueError("states is empty; leave it out for all states of ended runs")
         if self.time_zone is not None:

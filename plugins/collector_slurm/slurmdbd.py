@@ -17,7 +17,7 @@ Source: sacct(1); behaviour measured on Slurm 22.05, see `docs/slurm.md`.
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -26,6 +26,7 @@ import msgspec
 from collector.source import Batch, Context, Finding, Job, SourceError, Unreadable
 from collector_slurm import sacct
 from collector_slurm.command import output_of
+from collector_slurm.jobid import JobId
 from collector_slurm.sacct import Columns, Run
 from collector_slurm.section import SlurmSection
 from collector_slurm.windows import Pace, Window, windows
@@ -42,6 +43,8 @@ class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct
     """Runs that ended before this epoch second have been read."""
     rescanned: int
     """When a deeper re-scan was last finished, in epoch seconds."""
+    running: dict[str, str] = {}
+    """Runs that were yielded without a stop time: cluster and DBIndex → job id."""
 
 
 class Slurmdbd:
@@ -82,6 +85,10 @@ class Slurmdbd:
                 yield batch
             if self._context.stop.wait(section.pause_s if window.end < limit else 0):
                 return
+        if section.track_running or at.running:
+            for batch in self._track(at, columns, now):
+                batch.checkpoint = msgspec.to_builtins(at)
+                yield batch
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
@@ -95,6 +102,16 @@ class Slurmdbd:
                 yield batch
             if self._context.stop.wait(self._section.pause_s if window.end < end else 0):
                 return
+
+    def one(self, job_id: str) -> Batch:
+        """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one."""
+        columns = self._columns("JobIDRaw")
+        runs = [
+            run
+            for run in self._runs([f"--jobs={JobId.parse(job_id)}"], columns)
+            if run.values.get("JobIDRaw") == job_id
+        ]
+        return self._batch(runs, open_too=self._section.track_running)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`."""
@@ -116,7 +133,7 @@ class Slurmdbd:
         except SourceError as error:
             yield Finding(ok=False, text=str(error))
 
-    def _columns(self) -> Columns:
+    def _columns(self, *more: str) -> Columns:
         offered = frozenset(self._printed("--helpformat").split())
         missing = [name for name in sacct.KEY_COLUMNS if name not in offered]
         if missing:
@@ -124,8 +141,11 @@ class Slurmdbd:
                 f"{self._section.sacct} --helpformat does not offer {', '.join(missing)}; "
                 "is it Slurm's sacct, of 20.11 or later?"
             )
+        fields = self._context.fields
         return Columns.choose(
-            self._context.fields, offered, lambda: secrets.token_urlsafe(_TOKEN_BYTES)
+            fields if fields is None else fields.union(more),
+            offered,
+            lambda: secrets.token_urlsafe(_TOKEN_BYTES),
         )
 
     def _printed(self, option: str) -> str:
@@ -149,13 +169,53 @@ class Slurmdbd:
         self._pace.took(time.monotonic() - before)
         yield self._batch(some, new_from), True
 
-    def _batch(self, runs: list[Run], new_from: int) -> Batch:
-        """Makes jobs of runs; those left out count when their end is read for the first time."""
+    def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
+        """Reads the runs that began, and the ends of those that no window will show.
+
+        A run whose end slurmdbd learns late, or sets to the past (a job that slurmctld lost), may
+        end outside of all windows: so the runs that no longer run are asked for one by one.
+        """
+        running = {}
+        if self._section.track_running:
+            arguments = self._window_arguments(Window(now - 1, now + 1), sacct.RUNNING_STATES)
+            running = {
+                run.handle: run
+                for run in self._runs(arguments, columns.without_steps())
+                if sacct.is_running(run)
+            }
+        new = iter([run for handle, run in running.items() if handle not in at.running])
+        while some := list(islice(new, _BATCH_RUNS)):
+            at.running.update({run.handle: run.values["JobID"] for run in some})
+            yield self._batch(some, open_too=True)
+        gone = iter([one for one in at.running.items() if one[0] not in running])
+        while chunk := dict(islice(gone, _BATCH_RUNS)):
+            ids = ",".join(sorted(set(chunk.values())))
+            found = {run.handle: run for run in self._runs([f"--jobs={ids}"], columns)}
+            ended = []
+            for handle, job_id in chunk.items():
+                run = found.get(handle)
+                if run is None:
+                    self._context.log.warning("running job vanished from slurmdbd", job=job_id)
+                elif sacct.is_running(run):
+                    continue
+                elif sacct.left_out(run) is None:
+                    ended.append(run)
+                del at.running[handle]
+            yield self._batch(ended)
+
+    def _batch(self, runs: list[Run], new_from: int = 0, *, open_too: bool = False) -> Batch:
+        """Makes jobs of runs.
+
+        Args:
+            runs: the runs.
+            new_from: those left out count only when they ended since then, in epoch seconds.
+            open_too: whether runs that have not ended are jobs too.
+        """
         batch = Batch()
         accounted = []
         for run in runs:
             reason = sacct.left_out(run)
-            if reason is None:
+            if reason is None or (open_too and sacct.is_running(run)):
                 accounted.append(run)
             elif sacct.ended(run) >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
@@ -210,7 +270,7 @@ class Slurmdbd:
     def _output(self, command: list[str]) -> Iterator[bytes]:
         return output_of(command, self._section.timeout_s, self._context.stop)
 
-    def _window_arguments(self, window: Window) -> list[str]:
+    def _window_arguments(self, window: Window, states: Iterable[str] = ()) -> list[str]:
         """Asks for the runs that ended in a window; without `-E`, `-s` would show none."""
         section = self._section
         filters = {
@@ -223,7 +283,7 @@ class Slurmdbd:
         return [
             f"--starttime={_utc(window.begin)}",
             f"--endtime={_utc(window.end - 1)}",
-            f"--state={','.join(section.states)}",
+            f"--state={','.join(states or section.states)}",
             *(f"--{name}={','.join(values)}" for name, values in filters.items() if values),
             *([] if section.users else ["--allusers"]),
         ]

@@ -8,7 +8,16 @@ from typing import ClassVar
 import msgspec
 
 from collector.config import SourceSection
-from collector.source import Batch, Checkpoint, Context, Finding, Job, Source, Unreadable
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Source,
+    SourceError,
+    Unreadable,
+)
 from collector_slurm.command import StoppedError
 from collector_slurm.jobcomp_log import JobcompCheckpoint, JobcompLog
 from collector_slurm.section import SlurmSection
@@ -52,6 +61,24 @@ class SlurmSource(Source):
             yield from self._reader().backfill(since, until)
         except StoppedError:
             return
+
+    def one(self, job_id: str) -> Batch:
+        """Reads the runs of one job, for a script that Slurm runs when the job has ended.
+
+        Args:
+            job_id: `SLURM_JOB_ID`.
+
+        Returns:
+            A batch without checkpoint; empty when slurmdbd does not know of the end yet, which is
+            then left to the next poll.
+
+        Raises:
+            SourceError: when slurmdbd cannot be asked, or `mode` is jobcomp.
+            ValueError: when it is not a job id.
+        """
+        if self.section.mode == "jobcomp":
+            raise SourceError("collect-job asks slurmdbd; it goes with mode: sacct")
+        return self._slurmdbd().one(job_id)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of the raw text of one; see `Source.parse`."""

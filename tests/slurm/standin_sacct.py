@@ -78,14 +78,11 @@ def in_window(row: dict[str, str], options: dict[str, str]) -> bool:
     if not states:
         return eligible is not None and eligible < end and (ended is None or ended >= begin)
     state = row["State"].split()[0]
+    ran = started is not None and started <= end and (ended is None or ended >= begin)
     return any(
         (code in ENDED and CODES[code] == state and ended is not None and begin <= ended <= end)
-        or (
-            code == "R"
-            and started is not None
-            and started <= end
-            and (ended is None or ended >= begin)
-        )
+        or (code == "R" and state != "SUSPENDED" and ran)
+        or (code == "S" and state == "SUSPENDED" and ran)
         for code in states
     )
 
