@@ -34,7 +34,11 @@ class Cluster:
         rows = (*rows, row("1", DBIndex="1", NodeList="None assigned"))
         sacct = standin(self.folder, written(self.folder, rows))
         given = quiet(now)
-        given.log = structlog.wrap_logger(structlog.PrintLogger(), processors=[self.logs])
+        given.log = structlog.wrap_logger(
+            structlog.PrintLogger(),
+            processors=[self.logs],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+        )
         found = []
         for batch in source(given, sacct=sacct, **self.keys).poll(self.checkpoint):
             self.checkpoint = msgspec.json.decode(msgspec.json.encode(batch.checkpoint))
