@@ -31,16 +31,21 @@ class Intake:
         origin: str,
         *,
         corrects: bool,
+        again: bool,
         now_us: int,
         put: Put,
     ) -> None:
         self.sql, self.source, self.origin = sql, source, origin
         self.corrects, self.now_us, self.put = corrects, now_us, put
+        self.again = again
         self.any_rejected = sql.execute("SELECT 1 FROM rejected LIMIT 1").fetchone() is not None
 
     def take_in(self, entries: Sequence[Entry]) -> None:
         """Takes in entries of different ids."""
         known = self._known([entry.record_id for entry in entries])
+        if self.again:
+            self._forget([found.id for found in known.values() if not found.waits])
+            known = {record_id: found for record_id, found in known.items() if found.waits}
         refused = self._refused(entries)
         new: list[Entry] = []
         collisions: list[tuple[Entry, _Known]] = []
@@ -178,6 +183,11 @@ class Intake:
                 (json(record_ids),),
             )
         }
+
+    def _forget(self, sent: Sequence[int]) -> None:
+        for table in ("ledger", "open_records"):
+            query = f"DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - one of two words
+            self.sql.execute(query, (json(sent),))
 
     def _refused(self, entries: Sequence[Entry]) -> dict[str, list[bytes]]:
         """Record id → the bodies that were refused under it."""

@@ -137,6 +137,7 @@ class Outbox:
         origin: str = "poll",
         corrects: bool = False,
         readmitted: Sequence[int] = (),
+        again: bool = False,
     ) -> Put:
         """Takes in what a source read, and its checkpoint, in one transaction.
 
@@ -150,6 +151,7 @@ class Outbox:
             checkpoint: JSON, or None to leave the source's checkpoint as it is.
             origin: `poll`, `backfill`, `retry` or `import`; counted.
             readmitted: ids of rejected rows that these entries take the place of.
+            again: send also what the ledger knows as sent, because the Auditor has lost it.
             corrects: whether another stop time for a known run is a correction; otherwise the first
                 one stands.
 
@@ -162,7 +164,9 @@ class Outbox:
         put = Put(rejected=len(rejected))
         with self._writing() as sql:
             self._delete_rejected(sql, readmitted)
-            intake = Intake(sql, source, origin, corrects=corrects, now_us=us(self._now()), put=put)
+            intake = Intake(
+                sql, source, origin, corrects=corrects, again=again, now_us=us(self._now()), put=put
+            )
             for unique in without_repeats(entries):
                 intake.take_in(unique)
             for record_id, stop_time in stops:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
@@ -76,7 +77,7 @@ class World:
         )
 
     def record(self, number: int, *, stop: bool | int = True, cores: int = 8) -> Record:
-        """Run `number` starts that many seconds into the day, and lasts an hour or `stop` seconds."""
+        """Run `number` starts so many seconds into the day; it lasts an hour, or `stop` seconds."""
         start_time = self.day + timedelta(seconds=number)
         lasts_s = 3600 if stop is True else stop
         return Record(
@@ -142,4 +143,5 @@ def new_world(
         client(behind) as direct,
         Outbox.open(folder / f"outbox-{number}.db", now=lambda: NOW, limits=LIMITS) as outbox,
     ):
-        yield World(folder, day, f"w{number}", outbox, through, direct, auditor, settings)
+        own = msgspec.structs.replace(settings)
+        yield World(folder, day, f"w{number}", outbox, through, direct, auditor, own)

@@ -1,0 +1,174 @@
+"""`auditor-collector rejected`: what could not be accounted, and what to do about it."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+import structlog
+
+from collector.assemble import make_sources, utc_now
+from collector.cli.options import CONTEXT, Instant, config_option, exit_for_config, load_or_exit
+from collector.config import Config, ConfigError
+from collector.outbox import Outbox, OutboxError, RejectedRow
+from collector.retry import retry as retry_rows
+
+_PAGE = 500
+_SHOWN = 100
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _selection(command: Command) -> Command:
+    """Which rows: by number, or by what they are."""
+    for decorate in (
+        click.argument("ids", nargs=-1, type=int, metavar="[NUMBER]..."),
+        click.option("--source", help="Only of this source."),
+        click.option("--reason", default="", help="Only where reason, kind or id holds this text."),
+        click.option("--since", type=Instant(), help="Only what was rejected then or later."),
+        click.option("--until", type=Instant(), help="Only what was rejected before."),
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.group(context_settings=CONTEXT)
+def command() -> None:
+    r"""List, show, retry or drop what was rejected.
+
+    What cannot be accounted is never lost: it waits here with its raw input and the reason.
+
+    \b
+    Example, after the mapping was mended:
+      auditor-collector rejected list --reason Memory
+      auditor-collector rejected retry --reason Memory
+    """
+
+
+@command.command("list")
+@config_option
+@_selection
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each.")
+def list_(config_path: Path, as_json: bool, **selection: Any) -> None:
+    """List what was rejected: number, when, source, kind, record id, reason."""
+    with _opened(config_path) as (_, outbox):
+        for row in _rows(outbox, **selection):
+            if as_json:
+                click.echo(msgspec.json.encode(_document(row)))
+            else:
+                reason = row.reason if len(row.reason) <= _SHOWN else row.reason[:_SHOWN] + "…"
+                click.echo(
+                    f"{row.id:>6}  {row.at:%Y-%m-%dT%H:%M:%SZ}  {row.source}  {row.kind}  "
+                    f"{_printable(row.record_id or '?')}  {_printable(reason)}"
+                )
+
+
+@command.command()
+@config_option
+@_selection
+def show(config_path: Path, **selection: Any) -> None:
+    """Show everything that is known of them: reason, place, raw input, the stored version."""
+    with _opened(config_path) as (_, outbox):
+        for row in _rows(outbox, **selection):
+            click.echo(f"{row.id}  {row.kind} of {row.source}, rejected {row.at.isoformat()}")
+            click.echo(f"  record_id  {_printable(row.record_id or '?')}")
+            click.echo(f"  reason     {_printable(row.reason)}")
+            click.echo(f"  place      {_printable(row.place)}")
+            click.echo(f"  raw        {_printable(row.raw.decode(errors='backslashreplace'))}")
+            if row.stored is not None:
+                click.echo(f"  stored     {_printable(row.stored.decode(errors='replace'))}")
+
+
+@command.command()
+@config_option
+@_selection
+@click.option("--all", "everything", is_flag=True, help="Retry all.")
+def retry(config_path: Path, everything: bool, **selection: Any) -> None:
+    """Try them again: jobs by the configuration of today, records as they are.
+
+    Exit status: 0 if none is left rejected, 1 otherwise.
+    """
+    _require_selection(everything, selection)
+    with _opened(config_path) as (config, outbox):
+        # What is rejected again is put behind the last row: it is not met twice.
+        last = max((row.id for row in _rows(outbox, **selection)), default=0)
+        rows = (row for row in _rows(outbox, **selection) if row.id <= last)
+        sources = make_sources(config, structlog.get_logger(), threading.Event())
+        outcomes = retry_rows(rows, {mapped.name: mapped for mapped in sources}, outbox)
+    for outcome, count in outcomes.items():
+        click.echo(f"{count:>12}  {outcome}")
+    sys.exit(1 if outcomes["still rejected"] or outcomes["no such source"] else 0)
+
+
+@command.command()
+@config_option
+@_selection
+@click.option("--all", "everything", is_flag=True, help="Drop all.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(config_path: Path, everything: bool, yes: bool, **selection: Any) -> None:
+    """Delete them for good; they will not be accounted."""
+    _require_selection(everything, selection)
+    with _opened(config_path) as (_, outbox):
+        ids = [row.id for row in _rows(outbox, **selection)]
+        if ids and not yes:
+            click.confirm(f"Delete {len(ids)} for good?", abort=True)
+        click.echo(f"{outbox.drop_rejected(ids):>12}  dropped")
+
+
+@contextlib.contextmanager
+def _opened(config_path: Path) -> Iterator[tuple[Config, Outbox]]:
+    config = load_or_exit(config_path)
+    try:
+        with Outbox.open(
+            config.outbox.path, now=utc_now, limits=config.outbox, create=False
+        ) as outbox:
+            yield config, outbox
+    except ConfigError as error:
+        exit_for_config(error)
+    except OutboxError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _rows(
+    outbox: Outbox,
+    ids: tuple[int, ...],
+    source: str | None,
+    reason: str,
+    since: datetime | None,
+    until: datetime | None,
+) -> Iterator[RejectedRow]:
+    """The selected rows, page by page."""
+    after = 0
+    while rows := outbox.rejected(
+        source=source,
+        reason=reason,
+        since=since,
+        until=until,
+        ids=ids or None,
+        after=after,
+        limit=_PAGE,
+    ):
+        yield from rows
+        after = rows[-1].id
+
+
+def _require_selection(everything: bool, selection: dict[str, Any]) -> None:
+    if not everything and not any(selection.values()):
+        raise click.UsageError("say which: numbers, --source, --reason, --since, --until, or --all")
+
+
+def _document(row: RejectedRow) -> dict[str, Any]:
+    document = msgspec.structs.asdict(row)
+    document["raw"] = row.raw.decode(errors="backslashreplace")
+    document["stored"] = None if row.stored is None else row.stored.decode(errors="replace")
+    return document
+
+
+def _printable(text: str) -> str:
+    """Text of users, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
