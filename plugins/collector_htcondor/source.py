@@ -203,10 +203,11 @@ class HTCondorSource(Source):
             raw, where = ad.raw, f"{path}:{ad.at}"
             if not ad.intact:
                 try:
-                    raw = self._untangled(ad, where, unreadable)
+                    raw, begin = self._untangled(ad, where, unreadable)
                 except torn.TornError as error:
                     unreadable.append(Unreadable(raw, where, str(error)))
                     continue
+                where = f"{path}:{ad.at + begin}"
             found = make(raw, where)
             if isinstance(found, Job):
                 jobs.append(found)
@@ -219,8 +220,10 @@ class HTCondorSource(Source):
             unreadable.append(Unreadable(piece.stump, where, _STUMP))
         return Batch(jobs, unreadable, dict(filtered))
 
-    def _untangled(self, ad: history.Ad, where: str, unreadable: list[Unreadable]) -> bytes:
-        """The ad itself, without the stump of another that stands before it.
+    def _untangled(
+        self, ad: history.Ad, where: str, unreadable: list[Unreadable]
+    ) -> tuple[bytes, int]:
+        """The ad without the stump of another that stands before it, and how long that is.
 
         Raises:
             TornError: when it is not surely one whole ad.
@@ -231,12 +234,13 @@ class HTCondorSource(Source):
                 f"{ad.missing_bytes} bytes of it are left out here"
             )
         found = torn.whole(ad.raw, ad.at)
-        if found.stump:
-            of = classad.attribute(b"\n" + found.stump, "GlobalJobId")
+        if found.begin:
+            stump = ad.raw[1 : found.begin + 1]
+            of = classad.attribute(b"\n" + stump, "GlobalJobId")
             self.context.log.warning("torn ad in the history", where=where, job=_shown(of))
             if of is None or of != classad.attribute(found.raw, "GlobalJobId"):
-                unreadable.append(Unreadable(found.stump, where, _STUMP))
-        return found.raw
+                unreadable.append(Unreadable(stump, where, _STUMP))
+        return found.raw, found.begin
 
     def _tell_gap(self, lost: history.Position, unread: Iterable[history.File]) -> None:
         """Tells that jobs may be lost between what was read last and the oldest file not read."""
@@ -245,7 +249,7 @@ class HTCondorSource(Source):
             "history was rotated away before it was read; jobs may be missing",
             history=str(self.section.history),
             read_until=_instant(lost.left),
-            continues_at=str(first_at),
+            continues_at=first_at and first_at.isoformat(),
             hint="raise MAX_HISTORY_LOG or MAX_HISTORY_ROTATIONS in HTCondor's configuration",
         )
 

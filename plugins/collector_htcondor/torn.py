@@ -10,7 +10,9 @@ of the second ad being one:
 HTCondor's own tools take that for one ad, in which what the second one lacks is the first one's.
 Here only the second counts. Where it begins is known exactly: the banner's `Offset` is where the
 torn line begins, and both ads begin with the same attribute (a schedd writes them in one order). A
-record for which that does not hold is refused, not guessed at.
+record for which that does not hold is refused, not guessed at. (Not seen: an ad torn within the
+first line of a whole file, since Offset is 0 there in any case; it spoils just the first attribute
+of the ad that follows.)
 """
 
 import re
@@ -31,8 +33,8 @@ class Whole(msgspec.Struct):
 
     raw: bytes
     """A newline, the ad's lines, its banner line without its newline."""
-    stump: bytes = b""
-    """The beginning of another ad, torn."""
+    begin: int = 0
+    """How many bytes of the record stood before it: the beginning of another ad, torn."""
 
 
 def whole(raw: bytes, at: int | None) -> Whole:
@@ -50,11 +52,11 @@ def whole(raw: bytes, at: int | None) -> Whole:
     if banner is None:
         raise TornError("its banner is damaged")
     begin = 0
-    if at is not None:
+    if at is not None and int(banner[1]) > 0:
         line = int(banner[1]) - at + 1
         if 0 < line < end and raw[line - 1 : line] == b"\n":
-            begin = _second(raw, line)
-    found = Whole(b"\n" + raw[begin:] if begin else raw, raw[1:begin])
+            begin = _second(raw, line) - 1
+    found = Whole(b"\n" + raw[begin + 1 :], begin)
     names = classad.names(found.raw)
     if len(set(names)) != len(names):
         raise TornError(
