@@ -103,12 +103,16 @@ class World:
             last = self.sender.run_pass()
         return last
 
-    def held(self) -> dict[str, Record]:
-        """What the Auditor holds of this world, by record id."""
+    def stored(self) -> list[Record]:
+        """What the Auditor holds of this world."""
         period = Operator().gte(Value.set_datetime(self.day))
         period = period.lt(Value.set_datetime(self.day + timedelta(days=1)))
         query = QueryBuilder().with_start_time(period).build()
-        return {record.record_id: record for record in self.direct.stream_query(query)}
+        return list(self.direct.stream_query(query))
+
+    def held(self) -> dict[str, Record]:
+        """What the Auditor holds of this world, by record id."""
+        return {record.record_id: record for record in self.stored()}
 
     def holds(self, numbers: Sequence[int], **fields: int) -> bool:
         """Whether the Auditor holds these runs and no others."""
