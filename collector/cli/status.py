@@ -14,6 +14,17 @@ from collector.config import Config
 from collector.outbox import Outbox, OutboxError, Status
 
 _CHECKPOINT_SHOWN = 200
+_SAID = {
+    "read": "read",
+    "filtered": "filtered",
+    "rejected": "rejected",
+    "known": "known before",
+    "sent": "records sent",
+    "completed": "stop times sent",
+    "already_there": "already there",
+    "refused": "refused by the Auditor",
+}
+"""Outcomes in the order of the data path, in words."""
 
 
 @click.command(context_settings=CONTEXT)
@@ -84,10 +95,9 @@ def _print(config: Config, status: Status) -> None:
         if len(checkpoint) > _CHECKPOINT_SHOWN:
             checkpoint = checkpoint[:_CHECKPOINT_SHOWN] + "…"
         click.echo(f"  checkpoint    {checkpoint}")
-        sums = ", ".join(
-            f"{count} {outcome}" for outcome, count in _sums(status, name).items() if count
-        )
-        click.echo(f"  counts        {sums or 'nothing yet'}")
+        sums = _sums(status, name)
+        counts = ", ".join(f"{sums[one]} {said}" for one, said in _SAID.items() if sums[one])
+        click.echo(f"  jobs          {counts or 'none yet'}")
 
 
 def _ago(instant: datetime, now: datetime) -> str:

@@ -1,8 +1,8 @@
 """`make demo`: real accounting of HTCondor and Slurm into an Auditor, on this machine, in seconds.
 
-Starts the embedded Auditor on loopback and the daemon beside it, lets two schedulers "write" the
-accounting that they really wrote on two small clusters (the first half before the daemon starts,
-the rest while it runs, with the history file rotated in between), and shows what came out.
+Starts the embedded Auditor on loopback and the daemon beside it, lets an HTCondor pool and two
+Slurm clusters account what they really accounted once (the first half before the daemon starts, the
+rest while it runs, with the history rotated in between), and shows what came out.
 """
 
 import contextlib
@@ -23,7 +23,13 @@ from collector.record import Record
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 SPOOL = HERE / "spool"
-JOBCOMP = ROOT / "tests" / "testcases" / "slurm" / "jobcomp" / "jobcomp.log"
+CASES = ROOT / "tests" / "testcases" / "slurm"
+JOBCOMP = CASES / "jobcomp" / "jobcomp.log"
+SACCT_ROWS = CASES / "sacct" / "rows.jsonl"
+SACCT = ROOT / "tests" / "slurm" / "standin_sacct.py"
+HALFWAY = 1795478805
+"""A moment at which jobs of the captured sacct rows were running, in seconds since 1970."""
+SOURCES = ("ap1", "slurm1", "slurm2")
 WORK = ROOT / ".demo"
 COMMAND = Path(sys.executable).with_name("auditor-collector")
 LIMIT_S = 45
@@ -40,13 +46,15 @@ def main() -> None:
         (WORK / "config.yaml").write_text(config)
         say(f"An Auditor listens on {url}; its records are in .demo/auditor.db")
         write_first_half()
-        say("An HTCondor schedd and a Slurm controller have written accounting:")
+        say("An HTCondor pool and two Slurm clusters have run jobs:")
         show("check")
         with started("run"):
             say("The daemon runs. It reads what is there ...")
             wait_until_drained()
             write_second_half()
-            say("... the schedd rotates its history, both write on; it follows ...")
+            say(
+                "... the schedd rotates its history, running jobs end, all write on; it follows ..."
+            )
             wait_until_drained(at_least=2)
         say("... and has been told to end (SIGTERM). What it says of itself:")
         show("status")
@@ -57,7 +65,7 @@ def main() -> None:
             say("What the Auditor now holds:")
             print(table(client))
             say("The same period once more, as a backfill: everything is there already.")
-            show("backfill", "--since", "2026-11-23", "--until", "2026-11-24", failing=True)
+            show("backfill", "--since", "2026-11-23", "--until", "2026-11-25", failing=True)
     say(
         """Files: .demo/ has config.yaml, outbox.db, auditor.db and the logs (*.log).
   Try next, from that folder:
@@ -114,20 +122,35 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_first_half() -> None:
-    """The schedd's older file is its only one so far; half of Slurm's log is written."""
+    """The schedd's older file is its only one so far; Slurm's jobs have half ended, half begun."""
     shutil.copy(SPOOL / "history.20261123T190033", WORK / "spool" / "history")
     lines = JOBCOMP.read_bytes().splitlines(keepends=True)
     (WORK / "jobcomp.log").write_bytes(b"".join(lines[: len(lines) // 2]))
+    rows = [json.loads(line) for line in SACCT_ROWS.read_text().splitlines()]
+    seen = [as_seen(row) for row in rows if row["Start"].isdigit() and int(row["Start"]) <= HALFWAY]
+    (WORK / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
+    sacct = WORK / "sacct"
+    sacct.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{SACCT}" rows.jsonl "$@"\n')
+    sacct.chmod(0o755)
+
+
+def as_seen(row: dict[str, str]) -> dict[str, str]:
+    """A row of sacct as it was halfway: what ends later was running."""
+    if row["End"].isdigit() and int(row["End"]) <= HALFWAY:
+        return row
+    return {**row, "State": "RUNNING", "End": "Unknown"}
 
 
 def write_second_half() -> None:
-    """The history is rotated and begun anew; Slurm writes the rest."""
+    """The history is rotated and begun anew; Slurm's jobs end."""
     history = WORK / "spool" / "history"
     history.rename(history.with_name("history.20261123T190033"))
     shutil.copy(SPOOL / "history", history)
     lines = JOBCOMP.read_bytes().splitlines(keepends=True)
     with (WORK / "jobcomp.log").open("ab") as log:
         log.writelines(lines[len(lines) // 2 :])
+    shutil.copy(SACCT_ROWS, WORK / "rows.new")
+    (WORK / "rows.new").rename(WORK / "rows.jsonl")
 
 
 def wait_until_drained(at_least: int = 1) -> None:
@@ -135,7 +158,7 @@ def wait_until_drained(at_least: int = 1) -> None:
 
     def drained() -> bool:
         status = json.loads(run("status", "--json").stdout or "{}")
-        return status.get("waiting") == 0 and min(polls("ap1"), polls("lab")) >= at_least
+        return status.get("waiting") == 0 and min(map(polls, SOURCES)) >= at_least
 
     wait(drained)
 
