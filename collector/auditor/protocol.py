@@ -29,7 +29,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from collector.record import Meta, Record, as_utc
+from collector.record import Component, Meta, Record, as_utc
 
 BODY_LIMIT_BYTES = 2_097_152
 """The largest body that an Auditor reads; beyond it, 413."""
@@ -133,13 +133,15 @@ class StoredRecord(Record):
     before its start, and its readers want to see that.
     """
 
+    components: list[Component] | None = None  # type: ignore[assignment] # null is read, not kept
+
     def __post_init__(self) -> None:
         """Checks nothing."""
         if self.meta is not None:
             meta = Meta()
             dict.update(meta, self.meta)
             self.meta = meta
-        if self.components is None:  # the server's answer for components that it cannot read
+        if self.components is None:  # the answer for components that the server cannot read
             self.components = []
 
 

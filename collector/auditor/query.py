@@ -96,7 +96,7 @@ class Operator:
             if value.kind != kind:
                 raise ValueError(f"{field} cannot be compared with {value!r}; expected a {kind}")
         return [
-            f"{field}[{name}]={quote_plus(self._values[name].text)}"
+            f"{field}[{name}]={_quoted(self._values[name].text)}"
             for name in self._order
             if name in self._values
         ]
@@ -126,7 +126,7 @@ class MetaOperator:
     def parts(self, key: str) -> list[str]:
         """The conditions on a meta key, encoded."""
         return [
-            f"meta[{quote_plus(key)}][{name}][{index}]={quote_plus(value)}"
+            f"meta[{_quoted(key)}][{name}][{index}]={_quoted(value)}"
             for name in ("c", "dnc")
             for index, value in enumerate(self._values.get(name, []))
         ]
@@ -166,7 +166,7 @@ class ComponentQuery:
         return [
             part
             for name, operator in self._operators.items()
-            for part in operator.parts(f"component[{quote_plus(name)}]", "number")
+            for part in operator.parts(f"component[{_quoted(name)}]", "number")
         ]
 
 
@@ -210,7 +210,7 @@ class QueryBuilder:
     def with_record_id(self, record_id: str) -> Self:
         """The record with this id."""
         check_name(record_id, "record_id")
-        return self._set("record_id", [f"record_id={quote_plus(record_id)}"])
+        return self._set("record_id", [f"record_id={_quoted(record_id)}"])
 
     def with_start_time(self, operator: Operator) -> Self:
         """Records whose start compares so."""
@@ -253,3 +253,8 @@ def _whole(value: int, what: str) -> str:
     if type(value) is not int or not 0 <= value <= _COUNT_LIMIT:
         raise ValueError(f"{what} {value!r}: expected a whole number, 0 or more")
     return str(value)
+
+
+def _quoted(text: str) -> str:
+    """As the public client quotes: the way of HTML forms."""
+    return quote_plus(text, safe="*").replace("~", "%7E")

@@ -414,11 +414,11 @@ def _send(connection: http.client.HTTPConnection, step: Step) -> Heard:
     if response.status >= 400:
         connection.close()  # a refused body may leave its rest on the connection
     kind = response.getheader("content-type", "")
-    return Heard(response.status, kind, _comparable(step, response.status, text))
+    return Heard(response.status, kind, _comparable(kind, response.status, text))
 
 
-def _comparable(step: Step, status: int, text: bytes) -> Any:
-    if status == 200 and step.method == "GET":
+def _comparable(kind: str, status: int, text: bytes) -> Any:
+    if status == 200 and kind == "application/json":
         decoder = json.JSONDecoder(object_hook=_rounded)
         documents: list[Any] = []
         position = 0
