@@ -3,28 +3,21 @@
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
-from collector.collect import MappedSource
-from collector.config import AuditorSection, Config, ConfigError, mapping_of
+from collector.clock import Now, utc_now
+from collector.collect import MappedSource, make_sources
+from collector.config import AuditorSection, Config, ConfigError
 from collector.outbox import Outbox
 from collector.sender import Sender
-from collector.source import Context, find_plugin
 from collector.yamlfile import Mistake
 
 Log = structlog.typing.FilteringBoundLogger
-Now = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The time, aware."""
-    return datetime.now(UTC)
 
 
 class Parts(msgspec.Struct):
@@ -33,24 +26,6 @@ class Parts(msgspec.Struct):
     sources: list[MappedSource]
     outbox: Outbox
     sender: Sender
-
-
-def make_sources(
-    config: Config, log: Log, stop: threading.Event, now: Now = utc_now
-) -> list[MappedSource]:
-    """The sources of the configuration, none of them opened.
-
-    Raises:
-        ConfigError: when a plugin finds its section's keys to contradict each other.
-    """
-    sources = []
-    for section in config.sources:
-        plugin = find_plugin(section.plugin)
-        mapping = mapping_of(section, plugin)
-        fields = frozenset(mapping.fields)
-        context = Context(section.name, log.bind(source=section.name), now, stop, fields)
-        sources.append(MappedSource(plugin(section, context), mapping))
-    return sources
 
 
 def make_client(section: AuditorSection) -> AuditorClientBlocking:

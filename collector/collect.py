@@ -5,14 +5,17 @@ both or neither: the next poll begins where the last stored batch ended. A job t
 goes to the rejected table with the text it was read from, and stops nothing.
 """
 
+import threading
 from collections import Counter
 
 import msgspec
+import structlog
 
-from collector.config import SourceSection
+from collector.clock import Now, utc_now
+from collector.config import Config, SourceSection, mapping_of
 from collector.mapping import Mapping
 from collector.outbox import Entry, Outbox, Put, Rejected
-from collector.source import Batch, Job, Source
+from collector.source import Batch, Context, Job, Source, find_plugin
 
 
 class MappedSource(msgspec.Struct):
@@ -25,6 +28,33 @@ class MappedSource(msgspec.Struct):
     def name(self) -> str:
         """The source's name in the configuration."""
         return self.source.section.name
+
+
+def make_sources(
+    config: Config,
+    log: structlog.typing.FilteringBoundLogger,
+    stop: threading.Event,
+    now: Now = utc_now,
+) -> list[MappedSource]:
+    """The sources of the configuration, none of them opened.
+
+    Args:
+        config: the configuration.
+        log: for what sources have to tell.
+        stop: set when they are to end.
+        now: the time, aware.
+
+    Raises:
+        ConfigError: when a plugin finds its section's keys to contradict each other.
+    """
+    sources = []
+    for section in config.sources:
+        plugin = find_plugin(section.plugin)
+        mapping = mapping_of(section, plugin)
+        fields = frozenset(mapping.fields)
+        context = Context(section.name, log.bind(source=section.name), now, stop, fields)
+        sources.append(MappedSource(plugin(section, context), mapping))
+    return sources
 
 
 class Collected(msgspec.Struct):

@@ -168,6 +168,23 @@ class Source(ABC):
             SourceError: when the period cannot be read in full.
         """
 
+    def one(self, job_id: str) -> Batch:
+        """Reads the runs of one job that have ended, for a script that runs when a job ends.
+
+        Args:
+            job_id: as the scheduler gives it to that script.
+
+        Returns:
+            A batch without checkpoint; empty when the end is not known yet.
+
+        Raises:
+            SourceError: when it cannot be read.
+            ValueError: when it is no job id.
+        """
+        raise SourceError(
+            f"plugin {self.section.plugin} cannot read a single job ({job_id}); polls read it"
+        )
+
     @abstractmethod
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of the raw text of one, as `Job.raw` or `Unreadable.raw` has it."""

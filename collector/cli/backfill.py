@@ -14,7 +14,7 @@ import structlog
 
 from collector import backfill as work
 from collector import logs
-from collector.assemble import Log, Parts, assemble, utc_now
+from collector.assemble import Log, Parts, assemble
 from collector.cli.options import (
     CONTEXT,
     config_option,
@@ -22,6 +22,7 @@ from collector.cli.options import (
     load_or_exit,
     period_options,
 )
+from collector.clock import utc_now
 from collector.collect import Collected
 from collector.config import ConfigError
 from collector.daemon import stop_on_signals

@@ -9,9 +9,10 @@ import click
 import structlog
 
 from collector import logs
-from collector.assemble import make_client, make_sources
+from collector.assemble import make_client
 from collector.auditor.protocol import AuditorError
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
+from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.source import Finding, SourceError
 

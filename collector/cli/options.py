@@ -46,7 +46,7 @@ def period_options(command: Command) -> Command:
     )(command)
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
     """A date (its midnight, UTC) or a time with its zone."""
 
     name = "TIME"

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from collector import logs
-from collector.assemble import make_client, make_sources, utc_now
+from collector.assemble import make_client
 from collector.auditor.protocol import AuditorError
 from collector.cli.options import (
     CONTEXT,
@@ -20,6 +20,8 @@ from collector.cli.options import (
     load_or_exit,
     period_options,
 )
+from collector.clock import utc_now
+from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError
 from collector.reconcile import Reconciliation

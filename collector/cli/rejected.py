@@ -12,8 +12,9 @@ import click
 import msgspec
 import structlog
 
-from collector.assemble import make_sources, utc_now
 from collector.cli.options import CONTEXT, Instant, config_option, exit_for_config, load_or_exit
+from collector.clock import utc_now
+from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError, RejectedRow
 from collector.retry import retry as retry_rows

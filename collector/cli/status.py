@@ -8,8 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from collector.assemble import utc_now
 from collector.cli.options import CONTEXT, config_option, load_or_exit
+from collector.clock import utc_now
 from collector.config import Config
 from collector.outbox import Outbox, OutboxError, Status
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from collector.assemble import utc_now
+from collector.clock import utc_now
 from collector.outbox import Outbox
 from tests.auditor_server import start_auditor
 from tests.delivery.faulty_auditor import Answer, Cut, Fault, FaultyAuditor, Request, Slow

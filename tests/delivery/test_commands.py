@@ -11,11 +11,10 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from collector.assemble import make_sources
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.auditor.server import running
 from collector.cli import main
-from collector.collect import Collected, store
+from collector.collect import Collected, make_sources, store
 from collector.config import load
 from collector.outbox import Outbox, Verdict
 from collector.source import find_plugin

@@ -29,7 +29,7 @@ def test_every_example_is_a_configuration():
 def test_the_long_example_gives_what_it_says():
     """Site by condition, VO by expression, VOMS from a comment, megabytes, GPUs, scores."""
     section = parse(configuration(BLOCKS[1]), find_plugin).sources[0]
-    fields = {
+    fields: dict[str, str | int | float] = {
         "Partition": "new-1",
         "AcctGroup": "group_atlas.prod",
         "AdminComment": "{'voms': '/atlas/Role=production'}",
@@ -40,7 +40,7 @@ def test_the_long_example_gives_what_it_says():
     }
     plugin = type("Plugin", (), {"Section": type(section), "mapping": ""})
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    record = mapping_of(section, plugin).record(Job("1", start, start, dict(fields), b"", ""))
+    record = mapping_of(section, plugin).record(Job("1", start, start, fields, b"", ""))
     assert record.meta is not None
     assert {key: record.meta[key] for key in ("site", "vo", "voms")} == {
         "site": ["SITE-B"],

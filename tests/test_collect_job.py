@@ -1,0 +1,68 @@
+"""`collect-job` puts one ended job into the outbox, and never fails the epilog that calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.site import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site whose Auditor is not there."""
+    return Site(tmp_path, "http://127.0.0.1:9")
+
+
+def slurm(site: Site, tmp_path: Path) -> None:
+    """Replaces its source by a Slurm cluster, of captured rows."""
+    from tests.slurm.standin import standin
+
+    sacct = standin(tmp_path)
+    text = site.config.read_text()
+    source = f"  - {{name: lab, plugin: slurm, record_prefix: lab, sacct: {sacct}}}\n"
+    site.config.write_text("sources:\n" + source + text.partition("\n")[2].partition("\n")[2])
+
+
+def test_an_ended_job_waits_in_the_outbox(site: Site, tmp_path: Path):
+    """Once, however often it is told; nothing is sent."""
+    slurm(site, tmp_path)
+    for _ in range(2):
+        process = site.run("collect-job", "--source", "lab", "1")
+        assert (process.returncode, process.stderr) == (0, "")
+    status = json.loads(site.run("status", "--json").stdout)
+    assert status["waiting"] == 1
+    assert status["sources"] == {}
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--source", "lab", "a;b"), "not a job id"),
+        (("--source", "bal", "1"), "no source 'bal'"),
+    ],
+)
+def test_whatever_is_wrong_does_not_fail_the_epilog(
+    site: Site, tmp_path: Path, args: tuple[str, ...], words: str
+):
+    """Exit status 0, and the reason on standard error."""
+    slurm(site, tmp_path)
+    process = site.run("collect-job", *args)
+    assert process.returncode == 0
+    assert words in process.stderr
+
+
+def test_a_plugin_without_single_jobs_says_so(site: Site):
+    """The job is left to the polls."""
+    site.log(1)
+    process = site.run("collect-job", "--source", "jobs", "1")
+    assert process.returncode == 0
+    assert "cannot read a single job" in process.stderr
+
+
+def test_a_broken_configuration_does_not_fail_the_epilog_either(site: Site):
+    """The mistakes stand on standard error."""
+    site.config.write_text("sources: 1")
+    process = site.run("collect-job", "--source", "jobs", "1")
+    assert process.returncode == 0
+    assert "expected a list" in process.stderr
