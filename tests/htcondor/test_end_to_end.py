@@ -1,0 +1,90 @@
+"""From the schedd's file to what the Auditor then holds, with the real command."""
+
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from collector.record import Record
+from tests.auditor_server import RunningAuditor
+from tests.htcondor.cases import CASES
+from tests.htcondor.schedd import Schedd, ad
+from tests.site import Site, end, eventually
+
+
+class CondorSite(Site):
+    """A site with a schedd."""
+
+    def __post_init__(self) -> None:
+        self.write_config()
+
+    def write_config(self) -> None:
+        self.config.write_text(
+            "sources:\n"
+            "  - {name: ap1, plugin: htcondor, record_prefix: ap1, interval_s: 0.05,"
+            f" history: '{self.folder / 'history'}'}}\n"
+            f"outbox: {{path: '{self.folder / 'outbox.db'}', min_free_bytes: 0}}\n"
+            "sender: {interval_s: 0.05, backoff_s: 0.05, backoff_cap_s: 0.2}\n"
+            f"auditor: {{url: '{self.url}'}}\nlog: {{format: json}}\n"
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path, auditor: RunningAuditor) -> CondorSite:
+    return CondorSite(tmp_path, auditor.url)
+
+
+def held(auditor: RunningAuditor) -> dict[str, Record]:
+    """What the Auditor holds, by the number of the job."""
+    with auditor.client() as client:
+        return {record.record_id.split("#")[1]: record for record in client.stream_query()}
+
+
+def test_a_job_that_was_written_twice_is_accounted_as_first_written(
+    site: CondorSite, auditor: RunningAuditor
+):
+    """After a crash the schedd repeats a job, later and without wall-clock (102.0: 2 s)."""
+    text = (CASES / "crashes" / "input" / "history").read_bytes()
+    (site.folder / "history").write_bytes(text)
+    assert site.run("backfill", "--since", "2026-11-23", "--until", "2026-11-24").returncode == 0
+    records = held(auditor)
+    assert records["102.0"].runtime == 2
+    assert len(records) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_schedd_at_full_speed_and_a_daemon_that_is_killed(
+    site: CondorSite, auditor: RunningAuditor, seed: int
+):
+    """Tiny rotations, torn writes, kill -9 at random moments: every job once, none twice."""
+    rng, jobs, done = random.Random(seed), 4000, threading.Event()
+
+    def write() -> None:
+        schedd = Schedd(site.folder, limit_bytes=30_000, rotations=10_000)
+        for cluster in range(1, jobs + 1):
+            lines = ad(cluster, Args=f'"{"x" * rng.randrange(6000)}"')
+            if rng.random() < 0.02:
+                schedd.append(lines, torn_at=rng.randrange(40, len(lines)))
+            schedd.append(lines)
+            time.sleep(0.001)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    kills = 0
+    while not done.is_set():
+        daemon = site.start("run")
+        time.sleep(rng.uniform(0.4, 2))
+        end(daemon, signal.SIGKILL)
+        kills += 1
+    writer.join()
+    daemon = site.start("run")
+    eventually(lambda: len(held(auditor)) >= jobs)
+    assert end(daemon) == 0
+    assert set(held(auditor)) == {f"{cluster}.0" for cluster in range(1, jobs + 1)}
+    assert kills > 3
+    assert "rotated away" not in site.said()
