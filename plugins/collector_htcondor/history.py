@@ -38,7 +38,7 @@ AD_LIMIT_BYTES = 64 * 2**20
 _BANNER = re.compile(rb"\n\*\*\* ([^\n]*)(?=\n)")
 _ROTATED = re.compile(r"\.(?:\d{8}T\d{6}|old)\Z")
 _LEFT = re.compile(
-    rb"\n(?:EnteredCurrentStatus = (\d{1,11})(?=\n)|\*\*\* [^\n]* CurrentTime = (\d{1,11})\Z)"
+    rb"\n(?:EnteredCurrentStatus = (\d{1,11})(?=\n)|\*\*\* [^\n]* CurrentTime ?= ?(\d{1,11})\Z)"
 )
 _HEAD_BYTES = 16 * 2**10
 

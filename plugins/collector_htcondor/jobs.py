@@ -33,6 +33,8 @@ Suspicious = Literal["flag", "reject"]
 
 NEVER_STARTED = "never started"
 ROUTED = "ran as a routed job"
+NO_END = "not the end of a run"
+"""Epoch ads of other kinds: the start of a run, file transfers."""
 
 RUN_FIELDS = frozenset({"RunUserCpu", "RunSysCpu", "RunWallClockTime", "Suspicious"})
 """Fields that this plugin adds to those of the ad; an ad's own of these names are not read."""
@@ -42,7 +44,7 @@ _NEEDED = frozenset(
         *("GlobalJobId", "JobStatus", "LastJobStatus", "EnteredCurrentStatus", "JobUniverse"),
         *("JobStartDate", "JobCurrentStartDate", "CompletionDate", "JobRunCount"),
         *("RemoteWallClockTime", "LastRemoteWallClockTime", "NumShadowStarts", "LastMatchTime"),
-        *("RoutedToJobId", "CpusProvisioned", "RemoteUserCpu", "RemoteSysCpu"),
+        *("RoutedToJobId", "EpochWriteDate", "CpusProvisioned", "RemoteUserCpu", "RemoteSysCpu"),
     }
 )
 _CUMULATIVE = frozenset({"CumulativeRemoteUserCpu", "CumulativeRemoteSysCpu"})
@@ -176,6 +178,46 @@ class JobReader:
             if "CpusProvisioned" in wrong:
                 fields.pop("CpusProvisioned", None)
         return fields
+
+
+class EpochReader(JobReader):
+    """Turns the text of an epoch ad, which a shadow wrote at the end of a run, into that run.
+
+    Start and end are `JobCurrentStartDate` and `EpochWriteDate`. The first run of a job has the
+    job's id, a further one also its start: so a run that two shadows report (the schedd was
+    restarted meanwhile) has one id.
+    """
+
+    def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
+        """Makes a job of one ad; see `JobReader.job`."""
+        if not raw.startswith(b"EPOCH ", raw.rfind(b"\n*** ") + 5):
+            return NO_END
+        texts = self._reader.texts(raw)
+        identity = _ID.match(texts.get(b"GlobalJobId", b""))
+        if identity is None:
+            return _unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
+        made, stop = int(identity[2]), _instant(texts.get(b"EpochWriteDate"))
+        if not 0 < made - _CLOCK_STEP_S <= stop:
+            expected = f"a time after {made}, when the job was made"
+            return _unreadable(raw, where, texts, b"EpochWriteDate", expected)
+        start = _instant(texts.get(b"JobCurrentStartDate"))
+        if not made - _CLOCK_STEP_S <= start <= stop + _CLOCK_STEP_S:
+            expected = f"a time between {made} and {stop}, the end of the run"
+            return _unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
+        stop = max(start, stop)
+        wrong = _impossible(texts, start, stop, made, stop)
+        if wrong and self._rejects:
+            return Unreadable(raw, where, f"impossible values, which a user can set: {wrong}")
+        of_job = identity[1].decode(errors="replace")
+        first = texts.get(b"JobStartDate") == texts[b"JobCurrentStartDate"]
+        return Job(
+            id=of_job if first else f"{of_job}#{start}",
+            start_at=datetime.fromtimestamp(start, UTC),
+            stop_at=datetime.fromtimestamp(stop, UTC),
+            fields=self._fields(texts, raw, stop - start, wrong),
+            raw=raw,
+            where=where,
+        )
 
 
 def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) -> str:

@@ -1,4 +1,4 @@
-"""The source `htcondor`: the jobs that left a schedd's queue, from its history files.
+"""The source `htcondor`: jobs, or runs of jobs, from the history files of a schedd.
 
 Promises: every ad of the history files is in exactly one of `jobs`, `unreadable` and `filtered`;
 a checkpoint continues exactly behind the ads of its batch, whatever rotation did meanwhile; files
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -27,21 +27,34 @@ from collector.source import (
     Unreadable,
 )
 from collector_htcondor import classad, history, torn
-from collector_htcondor.jobs import JobReader, Runs, Suspicious
+from collector_htcondor.jobs import EpochReader, JobReader, Runs, Suspicious
+
+_SPOOL = Path("/var/lib/condor/spool")
 
 
 class HTCondorSection(SourceSection, kw_only=True):
     """The keys of a source with `plugin: htcondor`."""
 
-    history: Path = Path("/var/lib/condor/spool/history")
-    """The schedd's history file; its rotated files are found beside it. `condor_config_val HISTORY`
-    tells where it is."""
+    mode: Literal["history", "epochs"] = "history"
+    """What is read: `history`, one ad for each job that left the queue; `epochs`, one for each run
+    of a job (HTCondor 10 and later; without local and scheduler universe)."""
+    history: Path = _SPOOL / "history"
+    """With `mode: history`: the file; its rotated files are found beside it. `condor_config_val
+    HISTORY` on the schedd's machine tells where it is."""
+    epoch_history: Path = _SPOOL / "epoch_history"
+    """With `mode: epochs`: the file, likewise; `condor_config_val JOB_EPOCH_HISTORY`."""
     run: Runs = "last"
-    """What the record of a job that ran more than once stands for: its `last` run, from its real
-    start to its real end, or all its runs in `total`, as long before its end as all together."""
+    """With `mode: history`, what the record of a job that ran more than once stands for: its `last`
+    run, from its real start to its real end, or all its runs in `total`, as long before its end as
+    all together."""
     suspicious: Suspicious = "flag"
     """What becomes of a job with impossible values, which its user may have set: `flag` records it,
     with the field `Suspicious` naming them; `reject` puts it into the rejected table."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode == "epochs" and self.run == "total":
+            raise ValueError("run: total does not go with mode: epochs, where each run counts")
 
 
 class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,7 +72,11 @@ class HTCondorSource(Source):
 
     def __init__(self, section: SourceSection, context: Context) -> None:
         super().__init__(section, context)
-        self._reader = JobReader(context.fields, self.section.run, self.section.suspicious)
+        keys = self.section
+        reads_epochs = keys.mode == "epochs"
+        self._current = keys.epoch_history if reads_epochs else keys.history
+        reader = EpochReader if reads_epochs else JobReader
+        self._reader = reader(context.fields, keys.run, keys.suspicious)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         known = _positions(checkpoint)
@@ -95,7 +112,7 @@ class HTCondorSource(Source):
         if oldest_at is None or oldest_at > since:
             self.context.log.warning(
                 "history begins after the period",
-                history=str(self.section.history),
+                history=str(self._current),
                 oldest_at=str(oldest_at),
                 since=str(since),
             )
@@ -124,7 +141,7 @@ class HTCondorSource(Source):
         return Unreadable(raw, where, found) if isinstance(found, str) else found
 
     def check(self) -> Iterator[Finding]:
-        current = self.section.history
+        current = self._current
         try:
             files = self._files()
         except SourceError as error:
@@ -147,12 +164,13 @@ class HTCondorSource(Source):
         Raises:
             SourceError: when there is none, or one cannot be read.
         """
-        current = self.section.history
+        current = self._current
         try:
             if not history.paths(current):
+                name = "HISTORY" if self.section.mode == "history" else "JOB_EPOCH_HISTORY"
                 raise SourceError(
                     f"{current}: there is no history file, nor a rotated one beside it; expected "
-                    "what `condor_config_val HISTORY` says on the machine of the schedd"
+                    f"what `condor_config_val {name}` says on the machine of the schedd"
                 )
             found: dict[str, history.File] = {}
             for file in history.files(current):
@@ -189,7 +207,7 @@ class HTCondorSource(Source):
 
     def _cannot_read(self, error: OSError) -> SourceError:
         return SourceError(
-            f"{error.filename or self.section.history}: cannot be read: {error.strerror}; "
+            f"{error.filename or self._current}: cannot be read: {error.strerror}; "
             "the schedd's history is readable to everybody by default, and the spool directory "
             "must be too"
         )
@@ -247,7 +265,7 @@ class HTCondorSource(Source):
         first_at = min(filter(None, map(_left_at, unread)), default=None)
         self.context.log.error(
             "history was rotated away before it was read; jobs may be missing",
-            history=str(self.section.history),
+            history=str(self._current),
             read_until=_instant(lost.left),
             continues_at=first_at and first_at.isoformat(),
             hint="raise MAX_HISTORY_LOG or MAX_HISTORY_ROTATIONS in HTCondor's configuration",

@@ -21,7 +21,9 @@ import msgspec
 
 from collector_htcondor import classad
 
-_BANNER = re.compile(rb"Offset = (\d+) ClusterId = (\d+) ProcId = (\d+) ")
+_BANNER = re.compile(
+    rb"(?:Offset = (\d+)|[A-Z]+) ClusterId ?= ?(\d+) ProcId ?= ?(\d+) "  # of history, of epochs
+)
 
 
 class TornError(ValueError):
@@ -52,8 +54,8 @@ def whole(raw: bytes, at: int | None) -> Whole:
     if banner is None:
         raise TornError("its banner is damaged")
     begin = 0
-    if at is not None and int(banner[1]) > 0:
-        line = int(banner[1]) - at + 1
+    if at is not None and (offset := int(banner[1] or 0)) > 0:
+        line = offset - at + 1
         if 0 < line < end and raw[line - 1 : line] == b"\n":
             begin = _second(raw, line) - 1
     found = Whole(b"\n" + raw[begin + 1 :], begin)
