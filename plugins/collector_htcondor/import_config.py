@@ -1,0 +1,159 @@
+"""Translates the configuration of the AUDITOR project's HTCondor collector into ours.
+
+Source of its format: `auditor-htcondor-collector` 0.11.2 (`config.py`, `collector.py`, `utils.py`).
+
+Record ids stay the same (`<record_prefix>-<GlobalJobId>`), so jobs that it has sent already are
+recognised by the Auditor and not counted twice; the last job that its state database names is
+therefore not needed to go on, and `since` is its `earliest_datetime`.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from collector_htcondor.source import HTCondorSource
+
+_LEVELS = {"CRITICAL": "error"}
+_FIELD = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
+_KNOWN = frozenset(
+    {
+        *("addr", "port", "timeout", "tls_config", "record_prefix", "schedd_names", "pool"),
+        *("interval", "earliest_datetime", "job_status", "constraint", "history_file", "meta"),
+        *("components", "log_level", "log_file", "state_db", "query_type", "job_id", "one_shot"),
+    }
+)
+
+
+def convert(old: dict[str, Any]) -> dict[str, Any]:
+    """Our configuration for theirs, as YAML has it.
+
+    Args:
+        old: their file, as YAML gives it.
+
+    Raises:
+        ValueError: for a file that is not one of theirs; says what is missing.
+    """
+    if missing := {"record_prefix", "meta", "components"} - set(old):
+        raise ValueError(
+            "expected a configuration of auditor-htcondor-collector, but "
+            f"{' and '.join(sorted(missing))} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+    source: dict[str, Any] = {
+        "name": str((old.get("schedd_names") or ["htcondor"])[0]),
+        "plugin": "htcondor",
+        "record_prefix": old["record_prefix"],
+        "interval_s": old.get("interval", 900),
+    }
+    if "earliest_datetime" in old:
+        source["since"] = _since(old["earliest_datetime"])
+    if history := old.get("history_file"):
+        source["history"] = history
+    statuses = old.get("job_status") or []
+    if statuses and not {3, 4} <= set(statuses):
+        pattern = "|".join(str(status) for status in statuses)
+        source["only_if"] = [{"field": "JobStatus", "matches": f"^({pattern})$"}]
+    source["mapping"] = _mapping(old)
+    config: dict[str, Any] = {"sources": [source]}
+    if auditor := _auditor(old):
+        config["auditor"] = auditor
+    if level := old.get("log_level"):
+        config["log"] = {"level": _LEVELS.get(level, level.lower())}
+    return config
+
+
+def differences(old: dict[str, Any]) -> list[str]:
+    """What of their configuration does not carry over, or is done in another way."""
+    found = [
+        "runs begin at JobCurrentStartDate, not at LastMatchTime, which may be seconds earlier",
+        "a score without a value is left out of the record; it was 0",
+        "jobs whose record cannot be made are kept in `auditor-collector rejected`",
+    ]
+    schedds = old.get("schedd_names") or []
+    if len(schedds) > 1 or old.get("pool"):
+        found.append(
+            f"history files are read, not condor_history: run the collector on each of "
+            f"{', '.join(map(str, schedds))}, with a name of its own"
+        )
+    if old.get("constraint"):
+        found.append(
+            f"constraint {old['constraint']!r}: write it as conditions under only_if, "
+            "{field, matches}"
+        )
+    found += [
+        f"meta {name}: of several entries only the first with a value is taken"
+        for name, entries in old.get("meta", {}).items()
+        if name != "site" and isinstance(entries, list) and len(entries) > 1
+    ]
+    if old.get("log_file"):
+        found.append("log_file: the log goes to standard error, for systemd's journal")
+    found += [f"{key}: not a key of theirs; left out" for key in sorted(set(old) - _KNOWN)]
+    return found
+
+
+def _since(given: object) -> str:
+    """Their text, or what YAML made of it, is in UTC."""
+    instant = datetime.fromisoformat(str(given))
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).isoformat()
+
+
+def _mapping(old: dict[str, Any]) -> dict[str, Any]:
+    """Their rules, without our defaults where they have none of that name."""
+    defaults = yaml.safe_load(HTCondorSource.mapping)
+    meta: dict[str, Any] = {name: None for name in defaults["meta"] if name not in old["meta"]}
+    for name, entries in old["meta"].items():
+        rules = [_rule(one) for one in (entries if isinstance(entries, list) else [entries])]
+        meta[name] = rules[0] if len(rules) == 1 else rules
+    theirs = {component["name"]: component for component in old["components"]}
+    components: dict[str, Any] = {
+        name: None for name in defaults["components"] if name not in theirs
+    }
+    for name, entry in theirs.items():
+        components[name] = rule = _rule(entry, amount=True)
+        if scores := entry.get("scores"):
+            rule["scores"] = {}
+            for score in scores:
+                rule["scores"].setdefault(score["name"], []).append(_rule(score, amount=True))
+    return {"meta": meta, "components": components}
+
+
+def _rule(entry: dict[str, Any], *, amount: bool = False) -> dict[str, Any]:
+    """One entry: `key` or a constant, `matches`, `only_if`."""
+    conditions = []
+    if only_if := entry.get("only_if"):
+        conditions.append({"field": only_if["key"], "matches": only_if["matches"]})
+    key, matches = entry.get("key"), entry.get("matches")
+    constant = entry.get("factor", entry.get("name"))
+    rule: dict[str, Any]
+    if key is None:
+        rule = {"value": constant if amount else str(constant)}
+    elif matches is not None and not re.compile(matches).groups:
+        rule = {"value": entry["name"]}
+        conditions.insert(0, {"field": key, "matches": matches})
+    else:
+        rule = {"field" if _FIELD.match(key) else "expr": key}
+        if matches is not None:
+            rule["matches"] = matches
+        if not amount:
+            rule["optional"] = True
+    if conditions:
+        rule["only_if"] = conditions[0] if len(conditions) == 1 else conditions
+    return rule
+
+
+def _auditor(old: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    tls = old.get("tls_config") or {}
+    if "addr" in old:
+        scheme = "https" if tls.get("use_tls") else "http"
+        found["url"] = f"{scheme}://{old['addr']}:{old['port']}"
+    if "timeout" in old:
+        found["timeout_s"] = old["timeout"]
+    if tls.get("use_tls"):
+        found["tls"] = {
+            "ca": tls["ca_cert_path"],
+            "certificate": tls["client_cert_path"],
+            "key": tls["client_key_path"],
+        }
+    return found
