@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
         ConfigError: for certificates that cannot be used.
     """
     tls = section.tls
+    if tls.key is not None and (why := _exposed(tls.key)) is not None:
+        raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls.key", why)])
     builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
     try:
         if tls.certificate and tls.key and tls.ca:
@@ -42,6 +45,25 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
         return builder.build_blocking()
     except ValueError as error:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls", str(error))]) from error
+
+
+def _exposed(key: Path) -> str | None:
+    """Why others may read a private key, or None; by the rule that PostgreSQL has for its own.
+
+    A group may read a key of root's: so it is with systemd's LoadCredential and Debian's ssl-cert.
+    """
+    try:
+        status = key.stat()
+    except OSError as error:
+        return f"{key}: cannot be read: {error.strerror}"
+    allowed = 0o640 if status.st_uid == 0 else 0o600
+    mode = stat.S_IMODE(status.st_mode)
+    if not mode & ~(allowed | 0o100):
+        return None
+    return (
+        f"{key}: its mode is {mode:04o}, so others may read or change it; expected {allowed:04o} "
+        f"or less: chmod {allowed:04o} {key}, and think of a new key if this one was seen"
+    )
 
 
 @contextlib.contextmanager

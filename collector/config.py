@@ -138,6 +138,32 @@ class LogSection(Section):
     """auto: console on a terminal, journal under systemd, otherwise one JSON object a line."""
 
 
+class MetricsSection(Section):
+    """`metrics:` how the service tells how it is, and when it calls itself unwell."""
+
+    listen: str | None = None
+    """`HOST:PORT` at which /metrics and /healthz are served, e.g. 127.0.0.1:9817; anybody who can
+    reach it can read them. null: nothing listens."""
+    textfile: Path | None = None
+    """A file for node_exporter's textfile collector, e.g.
+    /var/lib/prometheus/node-exporter/auditor-collector.prom; null: none is written."""
+    textfile_interval_s: Positive = 60
+    """Seconds between two writings of it."""
+    source_limit_s: Positive = 3600
+    """Unwell when a source's last good poll, or what it has yet to read, is older than this."""
+    waiting_limit_s: Positive = 3600
+    """Unwell when a record has waited longer than this to be sent."""
+    free_limit_bytes: Bytes = 1_000_000_000
+    """Unwell when the outbox's file system has less room than this; sources pause at
+    `outbox.min_free_bytes`."""
+
+    def __post_init__(self) -> None:
+        if self.listen is not None:
+            host, _, port = self.listen.rpartition(":")
+            if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - 16 bits
+                raise ValueError(f"listen {self.listen!r} is not HOST:PORT, as 127.0.0.1:9817")
+
+
 class Config(Section):
     """The whole file."""
 
@@ -145,6 +171,7 @@ class Config(Section):
     outbox: OutboxSection = msgspec.field(default_factory=OutboxSection)
     sender: SenderSection = msgspec.field(default_factory=SenderSection)
     auditor: AuditorSection = msgspec.field(default_factory=AuditorSection)
+    metrics: MetricsSection = msgspec.field(default_factory=MetricsSection)
     log: LogSection = msgspec.field(default_factory=LogSection)
 
 

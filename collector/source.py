@@ -29,6 +29,7 @@ __all__ = [
     "Context",
     "Finding",
     "Job",
+    "Lag",
     "Source",
     "SourceError",
     "Stop",
@@ -114,6 +115,15 @@ class Finding(msgspec.Struct):
     """What was looked at and what was found; for a problem also what to do."""
 
 
+class Lag(msgspec.Struct):
+    """How far a source is behind, and how far it may be before something is lost."""
+
+    behind_s: float
+    """Age of the oldest accounting that is not read yet, in seconds; 0 when all is read."""
+    kept_s: float | None = None
+    """How far back the scheduler's own log reaches, in seconds; None where it keeps all."""
+
+
 class Source(ABC):
     """Reads one scheduler's accounting.
 
@@ -155,6 +165,17 @@ class Source(ABC):
             SourceError: when the input cannot be read, or breaks off. What was yielded before
                 stands.
         """
+
+    def lag(self, checkpoint: Checkpoint | None) -> Lag | None:  # noqa: ARG002 - for those that know
+        """How far a checkpoint is behind what there is to read, told cheaply after each poll.
+
+        Returns:
+            None where that is not known, as here.
+
+        Raises:
+            SourceError: when the input cannot be read.
+        """
+        return None
 
     @abstractmethod
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:

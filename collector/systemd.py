@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 
 def notify(**state: str | int) -> bool:
@@ -13,16 +14,42 @@ def notify(**state: str | int) -> bool:
     Returns:
         Whether there is a service manager that it was sent to.
     """
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
+    if not listening():
         return False
+    address = os.environ["NOTIFY_SOCKET"]
     if address.startswith("@"):
         address = "\0" + address[1:]
-    lines = (f"{name}={str(value).replace(chr(10), chr(32))}" for name, value in state.items())
+    lines = (f"{name}={_one_line(str(value))}" for name, value in state.items())
     message = "\n".join(lines)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         try:
-            sock.sendto(message.encode(), address)
+            sock.sendto(message.encode(errors="replace"), address)
         except OSError:
             return False
     return True
+
+
+def listening() -> bool:
+    """Whether a service manager wants to be told."""
+    return os.environ.get("NOTIFY_SOCKET", "").startswith(("/", "@"))
+
+
+def reloading() -> None:
+    """Says that a reload has begun; `READY=1` says that it has ended."""
+    notify(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+
+
+def watchdog_s() -> float | None:
+    """Seconds within which systemd expects a `WATCHDOG=1` of this process; None: it expects none.
+
+    Source: sd_watchdog_enabled(3).
+    """
+    wanted, process = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if not wanted.isdecimal() or not int(wanted) or process not in (None, str(os.getpid())):
+        return None
+    return int(wanted) / 1e6
+
+
+def _one_line(text: str) -> str:
+    """A value that cannot forge another variable."""
+    return "".join(char if char.isprintable() else " " for char in text)

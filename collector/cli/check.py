@@ -45,6 +45,7 @@ def command(config_path: Path, offline: bool) -> None:
 
 def _findings(config: Config, *, offline: bool) -> Iterator[tuple[str, Finding]]:
     sources = make_sources(config, structlog.get_logger(), threading.Event())
+    make_client(config.auditor).close()
     if offline:
         return
     for source in sources:

@@ -1,18 +1,18 @@
 """`auditor-collector run`: the daemon."""
 
+import functools
 import sys
-import threading
 from pathlib import Path
 
 import click
 import structlog
 
 from collector import logs
-from collector.assemble import assemble
-from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
-from collector.config import ConfigError
-from collector.daemon import Daemon, stop_on_signals
+from collector.cli.options import CONTEXT, config_option, exit_for_config
+from collector.config import ConfigError, load
+from collector.daemon import Daemon
 from collector.outbox import OutboxError
+from collector.source import find_plugin
 
 
 @click.command(context_settings=CONTEXT)
@@ -20,24 +20,20 @@ from collector.outbox import OutboxError
 def command(config_path: Path) -> None:
     """Run the daemon: poll the sources, send the records, until SIGTERM.
 
+    SIGHUP reads the configuration again; a wrong one changes nothing.
+
     \b
     Example:
       auditor-collector run --config /etc/auditor-collector/config.yaml
 
     Exit status: 0 after SIGTERM or SIGINT, 78 for a configuration with mistakes, 1 otherwise.
     """
-    config = load_or_exit(config_path)
-    logs.set_up(config.log.level, config.log.format)
-    log, stop = structlog.get_logger(), threading.Event()
+    logs.set_up()
+    log = structlog.get_logger()
     try:
-        with (
-            stop_on_signals(stop),
-            assemble(config, log, stop) as parts,
-            parts.outbox.held_by_daemon(),
-        ):
-            Daemon(config, parts, stop, log).run()
+        Daemon(functools.partial(load, config_path, find_plugin), log).run()
     except ConfigError as error:
         exit_for_config(error)
     except OutboxError as error:
-        log.critical("cannot start", problem=str(error))
+        log.critical("cannot run", problem=str(error))
         sys.exit(1)

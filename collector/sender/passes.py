@@ -80,10 +80,13 @@ class Sender:
         self._state: State = "sending"
         self._state_since: datetime | None = None
 
-    def run_pass(self) -> Pass:
+    def run_pass(self, progressed: Callable[[], None] = lambda: None) -> Pass:
         """Sends what is due, unless it is too early after a failure or another process sends.
 
         Never raises for what Auditor, network or disk do; see `Pass.state`.
+
+        Args:
+            progressed: called after each batch, so that a long pass is told from a hanging one.
         """
         result = Pass(state=self._state)
         if self._too_early():
@@ -92,7 +95,7 @@ class Sender:
         counts: Counter[str] = Counter()
         try:
             with self._outbox.held_by_sender():
-                self._send_all(counts)
+                self._send_all(counts, progressed)
         except OutboxInUseError:
             return Pass(state=self._state, elsewhere=True)
         except (AuditorError, OutboxError) as error:
@@ -106,7 +109,7 @@ class Sender:
             self._log.info("sent", **counts, seconds=round(seconds, 3))
         return result
 
-    def _send_all(self, counts: Counter[str]) -> None:
+    def _send_all(self, counts: Counter[str], progressed: Callable[[], None]) -> None:
         """Sends and settles batch after batch.
 
         While a batch is under way, the verdicts of the one before are settled and the one after is
@@ -127,6 +130,7 @@ class Sender:
                 self._settle(done, counts)
                 following = [] if self._stop.is_set() else self._take(after=batch[-1].id)
                 done, trouble = flight.result()
+                progressed()
                 if trouble is not None:
                     self._settle(done, counts)
                     raise trouble

@@ -1,0 +1,73 @@
+"""One source's poll: what is new goes into the outbox, what goes wrong is told once."""
+
+import contextlib
+import threading
+import time
+
+from collector.assemble import Log
+from collector.clock import Now
+from collector.collect import Collected, MappedSource, store
+from collector.daemon.work import Progressed
+from collector.outbox import Outbox, OutboxError, OutboxFullError, OutboxInUseError
+from collector.source import Lag, SourceError
+
+
+class Poll:
+    """Polls one source; a source that cannot be read, or a full outbox, ends that poll only."""
+
+    def __init__(
+        self,
+        mapped: MappedSource,
+        outbox: Outbox,
+        stop: threading.Event,
+        log: Log,
+        now: Now,
+    ) -> None:
+        self.name = mapped.name
+        self.interval_s = mapped.source.section.interval_s
+        self.lag: Lag | None = None
+        """As it was after the last poll."""
+        self._mapped = mapped
+        self._outbox = outbox
+        self._stop = stop
+        self._log = log.bind(source=self.name)
+        self._now = now
+        self._problem: str | None = None
+
+    def __call__(self, progressed: Progressed) -> str:
+        """Polls once; says `ok` or `failed`.
+
+        Raises:
+            OutboxError: for an outbox that is damaged or not ours; a new start mends it, or says
+                what to do.
+        """
+        started, collected = time.monotonic(), Collected()
+        try:
+            source = self._mapped.source
+            for batch in source.poll(self._outbox.checkpoint(self.name)):
+                store(batch, self._mapped, self._outbox, collected, origin="poll")
+                progressed()
+                if self._stop.is_set():
+                    break
+            self.lag = source.lag(self._outbox.checkpoint(self.name))
+            self._outbox.note_poll(self.name, ok=True, message="", now=self._now())
+        except (SourceError, OutboxFullError, OutboxInUseError) as error:
+            return self._failed(str(error), type(error).__name__, None)
+        except OutboxError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a plugin's mistake ends its poll, not the others
+            return self._failed(f"{type(error).__name__}: {error}", "mistake in the plugin", error)
+        if self._problem is not None:
+            self._log.info("source works again", after=self._problem)
+            self._problem = None
+        emit = self._log.info if collected.read else self._log.debug
+        emit("polled", **collected.counts(), seconds=round(time.monotonic() - started, 3))
+        return "ok"
+
+    def _failed(self, message: str, kind: str, error: Exception | None) -> str:
+        with contextlib.suppress(OutboxError):  # it may be the outbox that is in trouble
+            self._outbox.note_poll(self.name, ok=False, message=message, now=self._now())
+        if self._problem != kind:
+            self._log.error("source cannot be read", problem=message, exc_info=error)
+        self._problem = kind
+        return "failed"

@@ -1,0 +1,169 @@
+"""What runs under one configuration, from its start to its end."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from collector.assemble import Log, Parts
+from collector.clock import Now
+from collector.config import Config
+from collector.daemon import health
+from collector.daemon.poll import Poll
+from collector.daemon.signals import Events
+from collector.daemon.work import Progressed, Work
+from collector.systemd import listening, notify
+
+if TYPE_CHECKING:
+    from collector.metrics import Metrics
+
+_SENDER = "sender"
+_ENDING_LIMIT_S = 300.0
+"""What is in flight may take so long; more than any answer of an Auditor does."""
+_EXTEND_S = 5.0
+
+
+class Shift:
+    """Sources and sender at work, inside the `with`."""
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        stop: threading.Event,
+        events: Events,
+        log: Log,
+        now: Now,
+    ) -> None:
+        """Makes everything ready; starts nothing.
+
+        Args:
+            config: of which it is made.
+            parts: what it runs.
+            stop: the one that the parts look at; set at the end.
+            events: told when one of the threads dies.
+            log: for start and end.
+            now: the time, aware.
+        """
+        self._config, self._parts, self._stop = config, parts, stop
+        self._events, self._log, self._now = events, log, now
+        self._started_at = now()
+        self._metrics = self._make_metrics()
+        self._polls = [Poll(source, parts.outbox, stop, log, now) for source in parts.sources]
+        self.works = [
+            Work(poll.name, poll.interval_s, poll, done=self._polled(poll)) for poll in self._polls
+        ]
+        self.works.append(Work(_SENDER, config.sender.interval_s, self._pass, done=self._passed))
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(len(self.works) + 1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+
+    def __enter__(self) -> Self:
+        for work in self.works:
+            # Passes of many collectors, started together after a power cut, spread over an
+            # interval; polls ask nobody but their own machine.
+            spread_s = random.uniform(0, work.interval_s) if work.name == _SENDER else 0  # noqa: S311 - nothing secret
+            self._schedule(work.name, work, work.interval_s, spread_s)
+        if self._metrics is not None:
+            self._metrics.start(self._schedule)
+        self._scheduler.start()
+        self._log.info("started", sources=[poll.name for poll in self._polls])
+        notify(READY=1, STATUS=f"{len(self._polls)} sources")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Waits for what is in flight; what hangs is cut off, which loses nothing."""
+        self._stop.set()
+        if self._metrics is not None:
+            self._metrics.close()
+        ending = threading.Thread(target=self._scheduler.shutdown, name="ending", daemon=True)
+        ending.start()
+        until = time.monotonic() + _ENDING_LIMIT_S
+        while ending.is_alive():
+            if time.monotonic() > until:
+                self._log.critical(
+                    "hangs, and is cut off; nothing is lost",
+                    busy=[work.name for work in self.works if work.busy],
+                )
+                os._exit(1)  # the interpreter itself would wait for its threads
+            notify(EXTEND_TIMEOUT_USEC=int(4 * _EXTEND_S * 1e6))
+            ending.join(_EXTEND_S)
+        self._log.info("stopped")
+
+    def problems(self) -> list[str]:
+        """What somebody should look at; empty if all is well."""
+        return self.look()[1]
+
+    def look(self) -> tuple[str, list[str]]:
+        """How it is, in one line, and what is wrong."""
+        outbox, now = self._parts.outbox, self._now()
+        status = outbox.status()
+        wrong = health.problems(
+            self._config,
+            status,
+            self._polls,
+            self.works,
+            outbox,
+            started_at=self._started_at,
+            now=now,
+        )
+        return health.line(status, wrong, now), wrong
+
+    def _pass(self, progressed: Progressed) -> str:
+        result = self._parts.sender.run_pass(progressed)
+        return "elsewhere" if result.elsewhere else result.state
+
+    def _passed(self, result: str, seconds: float) -> None:
+        if self._metrics is not None:
+            self._metrics.passed(result, seconds)
+        if listening() and not self._stop.is_set():
+            notify(STATUS=self.look()[0])
+
+    def _polled(self, poll: Poll) -> Callable[[str, float], None]:
+        def done(result: str, seconds: float) -> None:
+            if self._metrics is not None:
+                self._metrics.polled(poll.name, result, seconds, poll.lag)
+
+        return done
+
+    def _make_metrics(self) -> "Metrics | None":
+        section = self._config.metrics
+        if section.listen is None and section.textfile is None:
+            return None
+        # Costs memory, which a daemon without metrics does not pay.
+        from collector.metrics import Metrics  # noqa: PLC0415
+
+        names = [source.name for source in self._parts.sources]
+        return Metrics(section, self._parts.outbox, names, self.problems, self._log, self._now)
+
+    def _schedule(
+        self, name: str, do: Callable[[], object], interval_s: float, spread_s: float
+    ) -> None:
+        def guarded() -> None:
+            """The scheduler swallows what a job raises, and goes on without it: we do not."""
+            if self._stop.is_set():
+                return
+            try:
+                do()
+            except BaseException as error:  # noqa: BLE001 - any death of a thread ends the daemon
+                self._log.critical("died", what=name, exc_info=True)
+                self._events.put(error)
+
+        first = self._now() + timedelta(seconds=spread_s)
+        self._scheduler.add_job(
+            guarded, "interval", id=name, seconds=interval_s, next_run_time=first
+        )

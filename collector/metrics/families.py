@@ -1,0 +1,144 @@
+"""What the outbox's books say, as metrics."""
+
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from collector.clock import Now
+from collector.outbox import Outbox, Status
+
+PREFIX = "auditor_collector"
+
+_OUTCOMES = {
+    "read": ("jobs_read", "Jobs that sources have read."),
+    "new": ("records_new", "Records that were put into the outbox."),
+    "merged": ("records_merged", "Stop times that joined their waiting record."),
+    "updated": ("records_updated", "Stop times that were put into the outbox."),
+    "known": ("records_known", "Records that brought nothing new."),
+    "rejected": ("records_rejected", "Jobs of which no record could be made."),
+    "sent": ("records_sent", "Records that the Auditor took."),
+    "completed": ("records_completed", "Stop times that the Auditor took."),
+    "already_there": ("records_already_there", "Records that the Auditor had already."),
+    "refused": ("records_refused", "Records that the Auditor refused."),
+}
+"""Outcome in the books → name and help of its counter."""
+
+
+class Books(Collector):
+    """Reads the outbox's status each time that it is asked."""
+
+    def __init__(self, outbox: Outbox, problems: Callable[[], list[str]], now: Now) -> None:
+        """Reads nothing.
+
+        Args:
+            outbox: whose books.
+            problems: what is wrong.
+            now: the time, aware.
+        """
+        self._outbox, self._problems, self._now = outbox, problems, now
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering reads nothing."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        status = self._outbox.status()
+        yield from _counters(status)
+        yield from self._waiting(status)
+        yield from _sources(status)
+        yield from _sender(status)
+        yield _gauge(
+            "healthy", "1 if all is well, else 0; /healthz says why.", not self._problems()
+        )
+        build = GaugeMetricFamily(
+            f"{PREFIX}_build_info", "1; what runs here.", labels=["version", "python"]
+        )
+        build.add_metric([version("auditor-collector"), platform.python_version()], 1)
+        yield build
+
+    def _waiting(self, status: Status) -> Iterator[Metric]:
+        now, oldest_at = self._now(), status.oldest_put_at
+        age_s = 0.0 if oldest_at is None else max(0.0, (now - oldest_at).total_seconds())
+        yield _gauge("waiting_records", "Records that wait for the Auditor.", status.waiting)
+        yield _gauge("waiting_bytes", "Size of the records that wait.", status.waiting_bytes)
+        yield _gauge("oldest_waiting_seconds", "How long the oldest of them has waited.", age_s)
+        yield _gauge(
+            "open_records", "Records of runs that have not ended yet.", status.open_records
+        )
+        free = shutil.disk_usage(self._outbox.path.parent).free
+        yield _gauge("free_bytes", "Room on the outbox's file system.", free)
+        rejected = GaugeMetricFamily(
+            f"{PREFIX}_rejected_records", "Rejected records that are kept.", labels=["kind"]
+        )
+        for kind in ("job", "stop", "collision", "refused"):
+            rejected.add_metric([kind], status.rejected.get(kind, 0))
+        yield rejected
+
+
+def _counters(status: Status) -> Iterator[Metric]:
+    sums: Counter[tuple[str, str, str, str]] = Counter()
+    for (source, origin, outcome, detail), number in status.counts.items():
+        # Each backfill has a name of its own, which would be a time series of its own.
+        sums[source, origin.split()[0], outcome, detail] += number
+    for outcome, (what, text) in _OUTCOMES.items():
+        counter = CounterMetricFamily(f"{PREFIX}_{what}", text, labels=["source", "origin"])
+        for (source, origin, found, _), number in sums.items():
+            if found == outcome:
+                counter.add_metric([source, origin], number)
+        yield counter
+    filtered = CounterMetricFamily(
+        f"{PREFIX}_jobs_filtered",
+        "Jobs that are not to be accounted.",
+        labels=["source", "origin", "reason"],
+    )
+    for (source, origin, found, reason), number in sums.items():
+        if found == "filtered":
+            filtered.add_metric([source, origin, reason], number)
+    yield filtered
+
+
+def _sources(status: Status) -> Iterator[Metric]:
+    success = GaugeMetricFamily(
+        f"{PREFIX}_source_last_success_timestamp_seconds",
+        "When the source's last good poll ended.",
+        labels=["source"],
+    )
+    failing = GaugeMetricFamily(
+        f"{PREFIX}_source_failing", "1 if the source's last poll failed.", labels=["source"]
+    )
+    for name, source in status.sources.items():
+        if source.last_success_at is not None:
+            success.add_metric([name], source.last_success_at.timestamp())
+        failing.add_metric([name], source.last_error is not None)
+    yield success
+    yield failing
+
+
+def _sender(status: Status) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        f"{PREFIX}_sender_state",
+        "1 for the state that the sender is in: sending, away (the Auditor cannot be reached), "
+        "paused (somebody has to act).",
+        labels=["state"],
+    )
+    found = "sending" if status.sender is None else status.sender.state
+    for name in ("sending", "away", "paused"):
+        state.add_metric([name], name == found)
+    yield state
+    if status.sender is not None:
+        yield _gauge(
+            "sender_state_since_timestamp_seconds",
+            "When it entered that state.",
+            status.sender.since.timestamp(),
+        )
+
+
+def _gauge(what: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}_{what}", text, value=value)

@@ -1,0 +1,168 @@
+"""Everything that is measured, and where it can be read."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from collector.assemble import Log
+from collector.clock import Now
+from collector.config import MetricsSection
+from collector.metrics.families import PREFIX, Books
+from collector.metrics.server import Server
+from collector.outbox import Outbox
+from collector.source import Lag
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+
+class Metrics:
+    """Counts polls and passes; serves and writes them with what the outbox knows."""
+
+    def __init__(
+        self,
+        section: MetricsSection,
+        outbox: Outbox,
+        sources: Sequence[str],
+        problems: Callable[[], list[str]],
+        log: Log,
+        now: Now,
+    ) -> None:
+        """Reads nothing, listens nowhere.
+
+        Args:
+            section: where to.
+            outbox: whose books are read.
+            sources: their names, so that what never happened shows as 0.
+            problems: what is wrong; empty if all is well.
+            log: for a server or file that cannot be.
+            now: the time, aware.
+        """
+        self._section, self._problems, self._log = section, problems, log
+        self._file_problem: str | None = None
+        self._server: Server | None = None
+        self._registry = registry = CollectorRegistry()
+        registry.register(Books(outbox, problems, now))
+        ProcessCollector(registry=registry)
+
+        def name(what: str) -> str:
+            return f"{PREFIX}_{what}"
+
+        self._polls = Counter(
+            name("polls"), "Polls by result.", ["source", "result"], registry=registry
+        )
+        self._passes = Counter(
+            name("passes"), "The sender's passes by result.", ["result"], registry=registry
+        )
+        self._poll_seconds = Histogram(
+            name("poll_seconds"),
+            "How long polls took.",
+            ["source"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._pass_seconds = Histogram(
+            name("pass_seconds"),
+            "How long the sender's passes took.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._behind = Gauge(
+            name("source_behind_seconds"),
+            "Age of the oldest accounting that the source has yet to read.",
+            ["source"],
+            registry=registry,
+        )
+        self._kept = Gauge(
+            name("source_kept_seconds"),
+            "How far back the scheduler's own log reaches.",
+            ["source"],
+            registry=registry,
+        )
+        for source in sources:
+            self._poll_seconds.labels(source)
+            for result in ("ok", "failed"):
+                self._polls.labels(source, result)
+        for result in ("sending", "away", "paused", "elsewhere"):
+            self._passes.labels(result)
+
+    def start(self, schedule: Callable[[str, Callable[[], object], float, float], None]) -> None:
+        """Begins to serve, and to write at its interval.
+
+        Args:
+            schedule: takes name, what to do, seconds between two times, seconds before the first.
+        """
+        if self._section.listen is not None:
+            try:
+                self._server = Server(self._section.listen, self.exposition, self._problems)
+            except OSError as error:
+                # Accounting goes on; that nothing answers is what monitoring sees.
+                self._log.error(
+                    "metrics cannot be served", listen=self._section.listen, problem=str(error)
+                )
+        if self._section.textfile is not None:
+            schedule("textfile", self._write, self._section.textfile_interval_s, 0)
+
+    def close(self) -> None:
+        """Serves no more."""
+        if self._server is not None:
+            self._server.close()
+
+    def polled(self, source: str, result: str, seconds: float, lag: Lag | None) -> None:
+        """Counts a poll."""
+        self._polls.labels(source, result).inc()
+        self._poll_seconds.labels(source).observe(seconds)
+        if lag is not None:
+            self._behind.labels(source).set(lag.behind_s)
+            if lag.kept_s is not None:
+                self._kept.labels(source).set(lag.kept_s)
+
+    def passed(self, result: str, seconds: float) -> None:
+        """Counts a pass of the sender."""
+        self._passes.labels(result).inc()
+        self._pass_seconds.observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _write(self) -> None:
+        """Replaces the textfile; a reader sees the old one or the new one, whole."""
+        assert self._section.textfile is not None
+        try:
+            write(self._section.textfile, self.exposition())
+        except OSError as error:
+            if self._file_problem != (problem := str(error)):
+                self._log.error("metrics cannot be written", problem=problem)
+            self._file_problem = str(error)
+        else:
+            self._file_problem = None
+
+
+def write(path: Path, text: bytes) -> None:
+    """Writes a file that everybody may read, at once.
+
+    Raises:
+        OSError: when it cannot be written; the old one stays.
+    """
+    # node_exporter reads *.prom; until it is whole the file has another name.
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        Path(draft).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(draft).unlink()
+        raise
