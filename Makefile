@@ -29,5 +29,14 @@ check: .venv/test  ## lint, types, and the built wheel without the checkout
 slow: .venv/test  ## the slow tests, and those on a real Slurm where it can be installed
 	$(BIN)/python -m pytest -q -m "slow or slurm"
 
+bench: .venv/test  ## measure: outbox, sender, both plugins
+	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+faults: .venv/test  ## play every fault in front of an Auditor, and count what was lost
+	@$(BIN)/python tests/delivery/faults.py
+
+soak: .venv/test  ## 100,000 jobs while daemon and Auditor are killed at random
+	@$(BIN)/python tests/delivery/soak.py
+
 clean:  ## remove everything that was made
 	rm -rf .venv .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ _COMMANDS = {
     "outbox": ("collector.cli.outbox", "List, flush, export or import what waits."),
     "reconcile": ("collector.cli.reconcile", "Compare a source with what the Auditor holds."),
     "records": ("collector.cli.records", "Query the records of an Auditor."),
+    "import-config": ("collector.cli.import_config", "Translate another collector's config."),
     "serve-auditor": ("collector.cli.serve_auditor", "Run the embedded Auditor."),
 }
 
