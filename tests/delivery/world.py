@@ -132,7 +132,12 @@ class World:
 
 @contextlib.contextmanager
 def new_world(
-    folder: Path, behind: str, *, timeout_s: float = 10, settings: SenderSection = SETTINGS
+    folder: Path,
+    behind: str,
+    *,
+    timeout_s: float = 10,
+    settings: SenderSection = SETTINGS,
+    kind: type[World] = World,
 ) -> Iterator[World]:
     """A world with an outbox in a folder, before the Auditor at an address."""
     number = next(_worlds)
@@ -148,4 +153,4 @@ def new_world(
         Outbox.open(folder / f"outbox-{number}.db", now=lambda: NOW, limits=LIMITS) as outbox,
     ):
         own = msgspec.structs.replace(settings)
-        yield World(folder, day, f"w{number}", outbox, through, direct, auditor, own)
+        yield kind(folder, day, f"w{number}", outbox, through, direct, auditor, own)
