@@ -43,11 +43,7 @@ class JobId(msgspec.Struct, frozen=True):
         Raises:
             ValueError: for a text that is no id of a job or step.
         """
-        found = _ID.fullmatch(text)
-        if found is None:
-            raise ValueError(
-                f"{text!r} is not a job id as 31, 38_7, 163_[5-10%2], 42+1 or 31.batch"
-            )
+        found = _match(text)
         number, task, tasks, offset, step = found.groups()
         return cls(
             int(number),
@@ -68,3 +64,20 @@ class JobId(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.job if self.step is None else f"{self.job}.{self.step}"
+
+
+def check_job(text: str) -> None:
+    """Checks that a text is the id of a job, and not of a step.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if _match(text)["step"] is not None:
+        raise ValueError(f"{text!r} is the id of a step, not of a job")
+
+
+def _match(text: str) -> re.Match[str]:
+    found = _ID.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a job id as 31, 38_7, 163_[5-10%2], 42+1 or 31.batch")
+    return found

@@ -9,6 +9,8 @@ error; it is never taken for another row.
 Facts that this module knows, all seen on Slurm 22.05 (see `docs/slurm.md`):
 
 - a run ended when its End is known, and ran when nodes were allocated; a Start proves nothing;
+- the end of a short job can reach slurmdbd before its start: for a moment its row has an End but no
+  Partition, and a task of an array shows its raw id. Every complete row has a Partition;
 - the second row of a resized job repeats the first one's Start; it really ran from its Submit on;
 - End - Start holds suspended time too; Slurm does not charge it and neither do we: the stop time
   is the time that remains after it is taken off;
@@ -25,7 +27,7 @@ import msgspec
 
 from collector.quantities import duration_s, memory_bytes
 from collector.source import Job, Unreadable, Value
-from collector_slurm.jobid import JobId
+from collector_slurm.jobid import check_job
 
 ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV", "TO")
 """Every state of a run that is over; RQ, RS: requeued and resized, another run follows."""
@@ -35,6 +37,9 @@ RUNNING_STATES = ("R", "S")
 
 END_UNKNOWN = "end not known yet"
 """Why a run is left out that has not ended, as far as slurmdbd knows."""
+
+INCOMPLETE = "slurmdbd does not know all of it yet"
+"""Why a run is left out whose start slurmdbd learns after its end."""
 
 KEY_COLUMNS = (
     "DBIndex",
@@ -46,6 +51,7 @@ KEY_COLUMNS = (
     "End",
     "Suspended",
     "NodeList",
+    "Partition",
 )
 """Columns that every reading asks for, in this order, first."""
 
@@ -89,6 +95,10 @@ def _peak(text: str) -> int:
     return round(memory_bytes(text))
 
 
+def _duration(text: str) -> int | float:
+    return 0 if text == "00:00:00" else duration_s(text)
+
+
 _CONVERT: dict[str, Callable[[str], Value]] = {
     **dict.fromkeys(
         _words("""
@@ -98,7 +108,7 @@ _CONVERT: dict[str, Callable[[str], Value]] = {
         """),
         int,
     ),
-    **dict.fromkeys(["Suspended", *_CPU_TIMES], duration_s),
+    **dict.fromkeys(["Suspended", *_CPU_TIMES], _duration),
     **dict.fromkeys(_PEAKS, _peak),
 }
 
@@ -235,18 +245,25 @@ def has_nodes(run: Run) -> bool:
     return run.values.get("NodeList", "") not in _NO_NODES
 
 
-def left_out(run: Run) -> str | None:
-    """Why a run is not to be accounted (now); None for one that is."""
+def left_out(run: Run, complete_after: float = 0) -> str | None:
+    """Why a run is not to be accounted (now); None for one that is.
+
+    Args:
+        run: the run.
+        complete_after: epoch seconds; a run that ended before is taken as it is, complete or not.
+    """
     if not has_nodes(run):
         return "never started"
     if run.values.get("End", "Unknown") in _UNKNOWN:
         return END_UNKNOWN
+    if "Partition" not in run.values and ended(run) >= complete_after:
+        return INCOMPLETE
     return None
 
 
 def is_running(run: Run) -> bool:
     """Whether a run has begun and not ended, as far as slurmdbd knows."""
-    return left_out(run) == END_UNKNOWN and began(run) is not None
+    return left_out(run) == END_UNKNOWN and "Partition" in run.values and began(run) is not None
 
 
 def began(run: Run) -> int | None:
@@ -293,7 +310,7 @@ def job_of(run: Run, identity: Identity, where: str, *, first: bool) -> Job | Un
     """
     values = run.values
     try:
-        JobId.parse(values["JobID"])
+        check_job(values["JobID"])
         fields: dict[str, Value] = {}
         for name, text in values.items():
             convert = _CONVERT.get(name)

@@ -8,6 +8,8 @@ What is promised, and how:
 - *Every run once.* `-D` shows all runs of a requeued or resized job. The first run of a job keeps
   the plain job id; which one is the first is asked of slurmdbd, not remembered, so that it does
   not depend on what was read before.
+- *Nothing unfinished.* Rows without an End, and rows that slurmdbd has not heard everything of,
+  are left to a later poll, within the overlap.
 - *Nothing half.* The checkpoint moves to the end of a window after `sacct` has ended well, and
   never before: a crash, a time-out or an outage of slurmdbd makes the next poll read it again.
 - *No time zone.* `sacct` is called with UTC and asked for epoch seconds.
@@ -34,6 +36,9 @@ from collector_slurm.windows import Pace, Window, windows
 _BATCH_RUNS = 1000
 _SHORTEST_WINDOW_S = 60
 _TOKEN_BYTES = 9
+_COMPLETE_S = 300
+"""After this time a row stays as incomplete as it is."""
+_LATER = frozenset({sacct.END_UNKNOWN, sacct.INCOMPLETE})
 
 
 class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
@@ -196,9 +201,9 @@ class Slurmdbd:
                 run = found.get(handle)
                 if run is None:
                     self._context.log.warning("running job vanished from slurmdbd", job=job_id)
-                elif sacct.is_running(run):
+                elif sacct.left_out(run) in _LATER:
                     continue
-                elif sacct.left_out(run) is None:
+                else:
                     ended.append(run)
                 del at.running[handle]
             yield self._batch(ended)
@@ -208,16 +213,18 @@ class Slurmdbd:
 
         Args:
             runs: the runs.
-            new_from: those left out count only when they ended since then, in epoch seconds.
+            new_from: those left out for good count only when they ended since then, in epoch
+                seconds; those left out for now will be read again.
             open_too: whether runs that have not ended are jobs too.
         """
         batch = Batch()
         accounted = []
+        complete_after = self._context.now().timestamp() - _COMPLETE_S
         for run in runs:
-            reason = sacct.left_out(run)
+            reason = sacct.left_out(run, complete_after)
             if reason is None or (open_too and sacct.is_running(run)):
                 accounted.append(run)
-            elif sacct.ended(run) >= new_from:
+            elif reason not in _LATER and sacct.ended(run) >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
         firsts = self._firsts(accounted)
         for run in accounted:

@@ -61,6 +61,7 @@ def row(job_id: str, **columns: str) -> dict[str, str]:
         "Suspended": "00:00:00",
         "ElapsedRaw": "60",
         "NodeList": "node1",
+        "Partition": "batch",
         "AllocCPUS": "2",
         "CPUTimeRAW": "120",
         "AllocTRES": "billing=2,cpu=2,mem=128M,node=1",

@@ -219,6 +219,14 @@ def test_a_run_ended_only_when_its_end_is_known():
     assert sacct.left_out(Run(row("7", End="Unknown"), {})) == "end not known yet"
 
 
+def test_a_row_that_slurmdbd_has_not_heard_everything_of_is_not_final():
+    """The end of a short job may come before its start: no Partition, and a raw id for a task."""
+    (short,) = [row("35", JobIDRaw="35")]
+    del short["Partition"]
+    assert sacct.left_out(Run(short, {}), 1795478000) == sacct.INCOMPLETE
+    assert sacct.left_out(Run(short, {}), 1795478161) is None
+
+
 @pytest.mark.parametrize("start", ["None", "Unknown", "1795478160"])
 def test_a_job_without_nodes_never_started(start: str):
     """Cancelled while pending it may have a Start, equal to its End; nodes are the test."""

@@ -164,6 +164,17 @@ def test_a_run_that_reaches_slurmdbd_very_late_is_found_by_the_re_scan(tmp_path:
         checkpoint = batches[-1].checkpoint
 
 
+def test_a_task_is_told_by_its_own_id_although_slurmdbd_learns_it_late(tmp_path: Path):
+    """The first reading has an End but no Partition; it is left to the next poll."""
+    early = row("35", Submit=str(END - 1), Start=str(END - 1))
+    del early["Partition"]
+    first = list(over(tmp_path, early, now=NOW).poll(None))
+    assert sum(batch.read for batch in first) == 0
+    complete = row("34_0", JobIDRaw="35", Submit=str(END - 9), Start=str(END - 1))
+    later = over(tmp_path, complete, now=NOW + timedelta(seconds=60))
+    assert set(jobs(later.poll(first[-1].checkpoint))) == {"34_0"}
+
+
 def test_what_is_left_out_is_counted_once(tmp_path: Path):
     """Reading the overlap again does not count a job that never started again."""
     never = row("7", NodeList="None assigned")
