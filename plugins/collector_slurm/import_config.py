@@ -1,0 +1,165 @@
+"""Translates the configuration of the AUDITOR project's Slurm collector into ours.
+
+Source of its format: `auditor-slurm-collector` 0.11 (`configuration.rs`, `sacctcaller.rs`).
+
+Record ids stay the same (`<record_prefix>-<JobID>`) for the first run of a job, which is all that
+it sends, so jobs that it has sent already are recognised by the Auditor and not counted twice.
+"""
+
+from typing import Any
+
+import yaml
+
+from collector_slurm.source import SlurmSource
+
+_MIB = 1 / (1 << 20)
+_TYPES: dict[str, dict[str, Any]] = {
+    "Integer": {"type": "integer"},
+    "IntegerMega": {"type": "memory", "factor": _MIB},
+    "Time": {"type": "duration"},
+    "String": {},
+    "DateTime": {},
+    "Id": {"type": "id"},
+}
+_JSON_ITEMS = ("voms", "subject")
+"""What ARC-CE writes into the comment of its jobs."""
+_FILTERS = {
+    "status": "states",
+    "partition": "partitions",
+    "user": "users",
+    "group": "groups",
+    "account": "accounts",
+}
+_KNOWN = frozenset(
+    {
+        *("collector_addr", "collector_port", "addr", "port", "record_prefix", "sites", "meta"),
+        *("earliest_datetime", "components", "sacct_frequency", "sender_frequency", "tls_config"),
+        *("database_path", "job_filter", "job_status", "log_level"),
+    }
+)
+
+
+def convert(old: dict[str, Any]) -> dict[str, Any]:
+    """Our configuration for theirs, as YAML has it.
+
+    Args:
+        old: their file, as YAML gives it.
+
+    Raises:
+        ValueError: for a file that is not one of theirs.
+    """
+    if not {"sites", "job_filter", "job_status", "sacct_frequency"}.intersection(old):
+        raise ValueError(
+            "expected a configuration of auditor-slurm-collector, with sites, job_filter or "
+            "sacct_frequency"
+        )
+    source: dict[str, Any] = {
+        "name": "slurm",
+        "plugin": "slurm",
+        "record_prefix": old.get("record_prefix", "slurm"),
+        "interval_s": old.get("sacct_frequency", 10),
+    }
+    if "earliest_datetime" in old:
+        source["since"] = str(old["earliest_datetime"]).replace(" ", "T")
+    filters = {"status": old.get("job_status"), **(old.get("job_filter") or {})}
+    for theirs, ours in _FILTERS.items():
+        if values := filters.get(theirs):
+            source[ours] = [str(value) for value in values]
+    sites = old.get("sites") or []
+    if len(sites) == 1 and sites[0].get("only_if"):
+        source["only_if"] = [_condition(sites[0]["only_if"])]
+    source["mapping"] = _mapping(old)
+    config: dict[str, Any] = {"sources": [source]}
+    if "sender_frequency" in old:
+        config["sender"] = {"interval_s": old["sender_frequency"]}
+    config["auditor"] = _auditor(old)
+    if level := old.get("log_level"):
+        config["log"] = {"level": str(level).lower()}
+    return config
+
+
+def differences(old: dict[str, Any]) -> list[str]:
+    """What of their configuration does not carry over, or is done in another way."""
+    found = [
+        "every run of a requeued or resized job is recorded; theirs has only one row of each job",
+        "suspended time is taken off the end; theirs counts it as run time",
+        "jobs that never started are left out; theirs records those cancelled while pending",
+        "components are read from all steps, so MaxRSS is the largest; theirs looks at .batch only",
+        "a time is a number of seconds, also with days in it (1-02:03:04), which theirs misreads",
+        "local times are never converted with today's offset: sacct is asked in UTC",
+        "a component or meta without a value is left out; theirs drops the job",
+    ]
+    if not (old.get("job_status") or (old.get("job_filter") or {}).get("status")):
+        found.append("all ended jobs are recorded; theirs has completed ones only, by default")
+    if any(entry.get("key_type") == "Json" for entry in old.get("meta") or []):
+        found.append(
+            f"of JSON only {' and '.join(_JSON_ITEMS)} become meta; add other entries with item"
+        )
+    mega = [
+        entry["name"]
+        for entry in old.get("components", [])
+        if entry.get("key_type") == "IntegerMega" and str(entry["key"]).startswith("Max")
+    ]
+    found += [f"component {name}: in MiB; theirs cuts the last digit of bytes" for name in mega]
+    if len(old.get("sites", [])) > 1 and all(site.get("only_if") for site in old["sites"]):
+        found.append("jobs of no site are recorded without site_id; theirs leaves them out")
+    return found + [f"{key}: not a key of theirs; left out" for key in sorted(set(old) - _KNOWN)]
+
+
+def _mapping(old: dict[str, Any]) -> dict[str, Any]:
+    """Their rules, without our defaults where they have none of that name."""
+    defaults = yaml.safe_load(SlurmSource.mapping)
+    meta: dict[str, Any] = {}
+    sites = [
+        {"value": str(site["name"]), **_only_if(site)}
+        for site in old.get("sites") or [{"name": "NOT_CONFIGURED"}]
+    ]
+    meta["site_id"] = sites[0] if len(sites) == 1 else sites
+    meta["user_id"], meta["group_id"] = "User", "Group"
+    for entry in old.get("meta") or []:
+        if entry.get("key_type") == "Json":
+            for item in _JSON_ITEMS:
+                meta[item] = {"field": entry["key"], "item": item, "optional": True}
+        else:
+            rule = {"field": entry["key"], **_TYPES[entry.get("key_type", "String")]}
+            meta[entry["name"]] = {**rule, "optional": True, **_only_if(entry)}
+    components: dict[str, Any] = {}
+    for entry in old.get("components") or [{"name": "Cores", "key": "NCPUS"}]:
+        rule = {"field": entry["key"], **_TYPES[entry.get("key_type", "Integer")]}
+        if (default := entry.get("default_value")) is not None:
+            rule["default"] = default
+        else:
+            rule["optional"] = True
+        rule.update(_only_if(entry))
+        for score in entry.get("scores") or []:
+            scores = rule.setdefault("scores", {})
+            scores.setdefault(score["name"], []).append(
+                {"value": score["value"], **_only_if(score)}
+            )
+        components[entry["name"]] = rule
+    for ours, theirs in (("meta", meta), ("components", components)):
+        theirs.update(dict.fromkeys(set(defaults[ours]) - set(theirs)))
+    return {"meta": meta, "components": components}
+
+
+def _only_if(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"only_if": _condition(entry["only_if"])} if entry.get("only_if") else {}
+
+
+def _condition(only_if: dict[str, Any]) -> dict[str, str]:
+    return {"field": only_if["key"], "matches": only_if["matches"]}
+
+
+def _auditor(old: dict[str, Any]) -> dict[str, Any]:
+    tls = old.get("tls_config") or {}
+    scheme = "https" if tls.get("use_tls") else "http"
+    found: dict[str, Any] = {
+        "url": f"{scheme}://{old.get('addr', '127.0.0.1')}:{old.get('port', 8000)}"
+    }
+    if tls.get("use_tls"):
+        found["tls"] = {
+            "ca": tls["ca_cert_path"],
+            "certificate": tls["client_cert_path"],
+            "key": tls["client_key_path"],
+        }
+    return found

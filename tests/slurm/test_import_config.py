@@ -1,0 +1,96 @@
+"""A configuration of AUDITOR's Slurm collector becomes ours, and gives the same records."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from collector.config import mapping_of, parse
+from collector.record import Record
+from collector.source import find_plugin
+from collector_slurm.import_config import convert, differences
+from collector_slurm.source import SlurmSource
+from tests.slurm.standin import CAPTURED_AT, jobs, quiet, standin
+
+OLD = """
+addr: auditor.example.org
+port: 8001
+record_prefix: site
+earliest_datetime: "2026-11-24T00:00:00+00:00"
+sacct_frequency: 30
+sender_frequency: 5
+job_filter: {status: [completed], partition: [batch, gpu]}
+sites:
+  - {name: ours, only_if: {key: Account, matches: "^atlas$"}}
+  - {name: others}
+meta:
+  - {name: Comment, key: Comment, key_type: Json, key_allow_empty: true}
+  - {name: queue, key: Partition, key_type: String}
+components:
+  - name: Cores
+    key: NCPUS
+    scores:
+      - {name: HEPSPEC, value: 1.5, only_if: {key: Account, matches: physics}}
+  - {name: Memory, key: ReqMem, key_type: IntegerMega}
+  - {name: UserCPU, key: UserCPU, key_type: Time, default_value: 0}
+"""
+
+
+def records_of(old: dict[str, Any], folder: Path) -> dict[str, Record]:
+    """What the converted configuration makes of the captured rows."""
+    new = convert(old)
+    new["sources"][0].update(sacct=standin(folder), pause_s=0, states=["CD"])
+    section = parse(yaml.safe_dump(new), find_plugin).sources[0]
+    mapping = mapping_of(section, SlurmSource)
+    given = SlurmSource(section, quiet(CAPTURED_AT, frozenset(mapping.fields)))
+    found = [mapping.record(job) for job in jobs(given.poll(None)).values()]
+    return {record.record_id: record for record in found}
+
+
+def test_the_records_are_those_of_the_old_collector(tmp_path: Path):
+    """Ids, site, user, group, components, units and scores."""
+    old = yaml.safe_load(OLD)
+    old["components"][0]["key"] = "AllocCPUS"
+    records = records_of(old, tmp_path)
+    record = records["site-32"]
+    assert record.meta is not None
+    del record.meta["collector"]
+    assert record.meta == {
+        "site_id": ["others"],
+        "user_id": ["labbob"],
+        "group_id": ["labbob"],
+        "queue": ["batch"],
+    }
+    cores, memory, user_cpu = record.components
+    assert (cores.name, cores.amount, cores.scores[0].value) == ("Cores", 2, 1.5)
+    assert (memory.name, memory.amount) == ("Memory", 128)
+    assert (user_cpu.name, user_cpu.amount > 0) == ("UserCPU", True)
+    assert {record.meta["site_id"][0] for record in records.values() if record.meta} == {
+        "ours",
+        "others",
+    }
+
+
+def test_everything_else_carries_over():
+    """Address, prefix, intervals, earliest time and filters."""
+    new = convert(yaml.safe_load(OLD))
+    (source,) = new["sources"]
+    assert new["auditor"] == {"url": "http://auditor.example.org:8001"}
+    assert (source["record_prefix"], source["interval_s"]) == ("site", 30)
+    assert source["since"] == "2026-11-24T00:00:00+00:00"
+    assert (source["states"], source["partitions"]) == (["completed"], ["batch", "gpu"])
+
+
+def test_what_is_done_in_another_way_is_told():
+    """Each difference is a sentence; a key that is none of theirs is named."""
+    found = differences({**yaml.safe_load(OLD), "colour": "red"})
+    assert any("requeued" in line for line in found)
+    assert "colour: not a key of theirs; left out" in found
+    assert any("completed ones only" in line for line in differences({"sites": []}))
+
+
+def test_another_programs_configuration_is_refused():
+    """The HTCondor collector's has none of these keys."""
+    with pytest.raises(ValueError, match="expected a configuration of auditor-slurm-collector"):
+        convert({"schedd_names": ["a"], "meta": {}, "components": []})
