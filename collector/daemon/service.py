@@ -41,7 +41,11 @@ class Daemon:
             OutboxError: when the outbox cannot be opened, or is another daemon's.
             BaseException: what no poll or pass is meant to raise; the service manager starts anew.
         """
-        with signals_into(self._events), contextlib.ExitStack() as held:
+        with (
+            contextlib.closing(self._events),
+            signals_into(self._events),
+            contextlib.ExitStack() as held,
+        ):
             config: Config | None = self._load()
             ours = False
             while config is not None:
