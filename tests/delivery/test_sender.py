@@ -113,6 +113,16 @@ def test_a_clock_that_is_set_back_does_not_strand_a_record_that_waits_for_its_re
     assert world.sender.run_pass().sent == 10
 
 
+def test_a_sick_auditor_is_an_outage_for_stop_times_too(world: World):
+    """Its health check fails as well: no stop time is blamed, and no storm begins."""
+    world.put(range(20), stop=False)
+    world.drain()
+    world.put(range(20))
+    world.auditor.script = lambda _request: Answer(500, b"UNEXPECTED_ERROR")
+    assert world.sender.run_pass().state == "away"
+    assert {waiting.tries for waiting in world.outbox.take(100, 10**6, world.now())} == {0}
+
+
 def test_an_idle_sender_asks_nothing(world: World):
     """Without records there are no requests, and no log."""
     world.sender.run_pass()
