@@ -7,12 +7,14 @@ request that fails is answered, logged, and ends nothing.
 """
 
 import contextlib
+import signal
 import socket
 import sqlite3
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -49,6 +51,8 @@ _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
     "x-content-type-options": "nosniff",
 }
+_DROP_LIMIT_BYTES = 16 * BODY_LIMIT_BYTES
+_LIMIT = f"{BODY_LIMIT_BYTES} bytes"
 _SUFFIX = "but the error was ignored due to AUDITOR configuration."
 _NO_SUCH_RECORD = "A database error was encountered while trying to get a record from the database"
 
@@ -188,7 +192,7 @@ def running(
     listening = bind(listen)
     store = Store(db)
     auditor = Auditor(store, ignore_record_exists_error=ignore_record_exists_error)
-    server = uvicorn.Server(configuration(auditor.app))
+    server = _Server(configuration(auditor.app))
     thread = threading.Thread(target=server.run, args=([listening],), name="auditor", daemon=True)
     thread.start()
     try:
@@ -219,8 +223,25 @@ def serve(
     """
     with bind(listen) as listening, contextlib.closing(Store(db)) as store:
         auditor = Auditor(store, ignore_record_exists_error=ignore_record_exists_error)
+        server = _Server(configuration(auditor.app, tls))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.end)
         ready(address(listening, tls=tls is not None))
-        uvicorn.Server(configuration(auditor.app, tls)).run([listening])
+        server.run([listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends at a signal with status 0; uvicorn's own would send itself the signal again."""
+
+    def end(self, _number: int, _frame: FrameType | None) -> None:
+        """Finishes the answers that are under way; a second time, does not."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to `serve`."""
+        yield
 
 
 def bind(listen: str) -> socket.socket:
@@ -282,17 +303,21 @@ async def _body(request: Request) -> bytes:
     if not kind.endswith(("/json", "+json")):
         raise HTTPException(400, "Content type error")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > BODY_LIMIT_BYTES:
-        raise HTTPException(
-            413,
-            f"JSON payload ({declared} bytes) is larger than allowed "
-            f"(limit: {BODY_LIMIT_BYTES} bytes).",
-        )
-    body = bytearray()
+    body, dropped_bytes = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT_BYTES:
-            raise HTTPException(413, f"JSON payload has exceeded limit ({BODY_LIMIT_BYTES} bytes).")
+        if len(body) + len(chunk) <= BODY_LIMIT_BYTES and not dropped_bytes:
+            body += chunk
+            continue
+        # A client that still sends would not read an answer; so drop what it sends, within bounds.
+        dropped_bytes += len(chunk)
+        if dropped_bytes > _DROP_LIMIT_BYTES:
+            break
+    if dropped_bytes:
+        text = f"({declared} bytes) is larger than allowed (limit: {_LIMIT})."
+        if not declared:
+            text = f"has exceeded limit ({_LIMIT})."
+        closing = {"connection": "close"} if dropped_bytes > _DROP_LIMIT_BYTES else {}
+        raise HTTPException(413, f"JSON payload {text}", closing)
     return bytes(body)
 
 

@@ -1,5 +1,6 @@
 """`serve-auditor`: the embedded Auditor as a process of its own."""
 
+import sqlite3
 from pathlib import Path
 
 import click
@@ -68,5 +69,5 @@ def command(
             ignore_record_exists_error=ignore_record_exists_error,
             tls=tls,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:
         raise click.ClickException(f"cannot serve {db} on {listen}: {error}") from error
