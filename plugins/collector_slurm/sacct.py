@@ -252,10 +252,10 @@ def left_out(run: Run, complete_after: float = 0) -> str | None:
         run: the run.
         complete_after: epoch seconds; a run that ended before is taken as it is, complete or not.
     """
-    if not has_nodes(run):
-        return "never started"
     if run.values.get("End", "Unknown") in _UNKNOWN:
         return END_UNKNOWN
+    if not has_nodes(run):
+        return "never started"
     if "Partition" not in run.values and ended(run) >= complete_after:
         return INCOMPLETE
     return None
@@ -263,7 +263,8 @@ def left_out(run: Run, complete_after: float = 0) -> str | None:
 
 def is_running(run: Run) -> bool:
     """Whether a run has begun and not ended, as far as slurmdbd knows."""
-    return left_out(run) == END_UNKNOWN and "Partition" in run.values and began(run) is not None
+    known = has_nodes(run) and "Partition" in run.values and began(run) is not None
+    return known and left_out(run) == END_UNKNOWN
 
 
 def began(run: Run) -> int | None:

@@ -1,0 +1,370 @@
+"""A small, real Slurm cluster on this machine: slurmctld, slurmd, slurmdbd, MariaDB and munge.
+
+It needs root, and Debian's packages, which it installs when they are missing. It lives in one
+folder, talks on loopback only, and uses neither systemd nor cgroups nor the system's own Slurm,
+munge or MariaDB. Jobs are run as users that every Debian has. All daemons are children of this
+process and end with it.
+"""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+PACKAGES = (
+    "slurm-client",
+    "slurm-wlm-mysql-plugin",
+    "slurmctld",
+    "slurmd",
+    "slurmdbd",
+    "munge",
+    "mariadb-server",
+)
+COMMANDS = ("sacct", "sbatch", "slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
+USERS = {"daemon": "physics", "games": "atlas", "mail": "biology"}
+"""Unix user → account."""
+NODES = 3
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_START_LIMIT_S = 60
+_STOP_LIMIT_S = 15
+Found = TypeVar("Found")
+
+SLURM_CONF = """\
+ClusterName=lab
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ctld_port}
+SlurmUser=slurm
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+MailProg=/bin/true
+MpiDefault=none
+ReturnToService=2
+StateSaveLocation={folder}/state
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/slurmd-%n.pid
+SlurmdSpoolDir={folder}/spool/%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=64
+SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0,sched_min_interval=100000
+PreemptType=preempt/qos
+PreemptMode=REQUEUE
+KillWait=2
+OverTimeLimit=0
+CompleteWait=0
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={dbd_port}
+AccountingStoragePass={folder}/munge/socket
+AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobcomp.log
+GresTypes=gpu
+EpilogSlurmctld={folder}/epilog
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports[0]} Gres=gpu:4 \\
+  CPUs=64 RealMemory=65536
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports[1]} \\
+  CPUs=64 RealMemory=65536
+NodeName=spare NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports[2]} \\
+  CPUs=64 RealMemory=65536
+PartitionName=batch Nodes=node1,node2 Default=YES MaxTime=UNLIMITED DefaultTime=10 State=UP
+PartitionName=spare Nodes=spare MaxTime=UNLIMITED DefaultTime=10 State=UP
+"""
+
+SLURMDBD_CONF = """\
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={dbd_port}
+SlurmUser=slurm
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CommunicationParameters=NoInAddrAny
+PidFile={folder}/run/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={sql_port}
+StorageUser=slurm
+StoragePass={password}
+StorageLoc=slurm_acct_db
+"""
+
+
+class UnavailableError(Exception):
+    """Raised where no cluster can be brought up; says why."""
+
+
+def require_packages() -> None:
+    """Installs what is missing.
+
+    Raises:
+        UnavailableError: when it is missing and cannot be installed.
+    """
+    if os.geteuid() != 0:
+        raise UnavailableError("needs root: Slurm's daemons run jobs as other users")
+    if all(shutil.which(command, path=_PATH) for command in COMMANDS):
+        return
+    if shutil.which("apt-get") is None:
+        raise UnavailableError("Slurm is not installed, and there is no apt-get to install it")
+    guard = Path("/usr/sbin/policy-rc.d")
+    guarded = guard.exists()
+    if not guarded:  # keeps apt from starting the packaged daemons
+        guard.write_text("#!/bin/sh\nexit 101\n")
+        guard.chmod(0o755)
+    try:
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        done = subprocess.run(
+            install, env=environment, check=False, capture_output=True, text=True, timeout=600
+        )
+    finally:
+        if not guarded:
+            guard.unlink()
+    if done.returncode:
+        raise UnavailableError(f"Slurm cannot be installed: {done.stderr.strip()[-300:]}")
+
+
+def eventually(look: Callable[[], Found], limit_s: float, what: str) -> Found:
+    """Waits until something is found.
+
+    Raises:
+        AssertionError: when it is not, in time.
+    """
+    deadline = time.monotonic() + limit_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what}: not within {limit_s:g} s"
+        time.sleep(0.2)
+    return found
+
+
+class Cluster:
+    """A running cluster; made by `running_cluster`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "etc" / "slurm.conf"
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Slurm's commands need, ours included."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+        return {**kept, "SLURM_CONF": str(self.conf), "TZ": "UTC", "PATH": _PATH}
+
+    def run(
+        self, *command: str | bytes, user: str | None = None, check: bool = True, **more: str
+    ) -> str:
+        """Runs a command and gives what it prints."""
+        given: Mapping[str, str] = {**self.environment, **more}
+        done = subprocess.run(
+            command,
+            env=given,
+            user=user,
+            group=None if user is None else pwd.getpwnam(user).pw_gid,
+            extra_groups=None if user is None else [],
+            cwd="/",
+            check=False,
+            capture_output=True,
+            timeout=60,
+        )
+        output = done.stdout.decode(errors="replace")
+        assert not check or done.returncode == 0, f"{command!r}: {done.stderr!r}"
+        return output.strip()
+
+    def sql(self, statements: str) -> str:
+        """Runs SQL in slurmdbd's database."""
+        return self.run("mariadb", *self._sql_options, "-N", "-e", statements)
+
+    @property
+    def _sql_options(self) -> tuple[str, ...]:
+        return ("--no-defaults", f"--socket={self.folder}/mysql/socket", "-u", "root")
+
+    def start(self, name: str) -> None:
+        """Starts one of `munged`, `mariadbd`, `slurmdbd`, `slurmctld` and the nodes, and waits."""
+        folder, conf = self.folder, str(self.conf)
+        command, answers = {
+            "munged": (
+                [
+                    *("munged", "--foreground", f"--socket={folder}/munge/socket"),
+                    *(f"--key-file={folder}/munge/key", f"--pid-file={folder}/munge/pid"),
+                    *(f"--log-file={folder}/munge/log", f"--seed-file={folder}/munge/seed"),
+                ],
+                ["munge", "-n", "-S", f"{folder}/munge/socket"],
+            ),
+            "mariadbd": (
+                [
+                    *("mariadbd", "--no-defaults", f"--datadir={folder}/mysql/data"),
+                    *(f"--socket={folder}/mysql/socket", f"--port={self.ports[0]}"),
+                    *("--bind-address=127.0.0.1", "--skip-name-resolve"),
+                    *("--innodb-buffer-pool-size=128M", "--innodb-lock-wait-timeout=900"),
+                ],
+                ["mariadb-admin", *self._sql_options, "ping"],
+            ),
+            "slurmdbd": (["slurmdbd", "-D"], ["sacctmgr", "-n", "list", "cluster"]),
+            "slurmctld": (["slurmctld", "-D", "-f", conf], ["scontrol", "ping"]),
+        }.get(name, (["slurmd", "-D", "-N", name, "-f", conf], ["true"]))
+        user = {"munged": "munge", "mariadbd": "mysql"}.get(name)
+        with (folder / f"{name}.out").open("ab") as log:
+            self._daemons[name] = subprocess.Popen(
+                command,
+                env=self.environment,
+                user=user,
+                group=user,
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        eventually(lambda: self._answers(answers), _START_LIMIT_S, name)
+
+    def _answers(self, command: list[str]) -> bool:
+        done = subprocess.run(
+            command, env=self.environment, check=False, capture_output=True, timeout=60
+        )
+        return done.returncode == 0
+
+    def stop(self, name: str) -> None:
+        """Ends one of the daemons, as its administrator would."""
+        process = self._daemons.pop(name)
+        process.terminate()
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def stop_all(self) -> None:
+        """Ends all daemons, and what jobs left behind."""
+        for name in reversed(list(self._daemons)):
+            self.stop(name)
+        mine = f"SLURM_CONF={self.conf}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mine in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    def configure(self) -> None:
+        """Writes the configuration, the key and an empty database."""
+        folder = self.folder
+        for name, user in (
+            ("etc", "root"),
+            ("run", "slurm"),
+            ("state", "slurm"),
+            ("munge", "munge"),
+            ("mysql", "mysql"),
+            *((f"spool/{node}", "root") for node in ("node1", "node2", "spare")),
+        ):
+            (folder / name).mkdir(parents=True)
+            shutil.chown(folder / name, user, user)
+        for name in ("spool", "spool/node1", "spool/node2", "spool/spare"):
+            (folder / name).chmod(0o755)
+        self.ports = free_ports(3 + NODES)
+        values = {
+            "folder": str(folder),
+            "host": socket.gethostname().partition(".")[0],
+            "sql_port": self.ports[0],
+            "dbd_port": self.ports[1],
+            "ctld_port": self.ports[2],
+            "node_ports": self.ports[3:],
+            "password": secrets.token_hex(16),
+        }
+        self.conf.write_text(SLURM_CONF.format(**values))
+        devices = [folder / f"gpu{number}" for number in range(4)]
+        for device in devices:
+            device.touch()
+        gres = f"NodeName=node1 Name=gpu File={folder}/gpu[0-3]\n"
+        self.conf.with_name("gres.conf").write_text(gres)
+        self.conf.with_name("cgroup.conf").write_text("CgroupPlugin=autodetect\n")
+        (folder / "jobcomp.log").touch()
+        shutil.chown(folder / "jobcomp.log", "slurm", "slurm")
+        self.write_epilog("exit 0")
+        dbd_conf = self.conf.with_name("slurmdbd.conf")
+        dbd_conf.touch(0o600)
+        dbd_conf.write_text(SLURMDBD_CONF.format(**values))
+        shutil.chown(dbd_conf, "slurm", "slurm")
+        key = folder / "munge" / "key"
+        key.touch(0o600)
+        key.write_bytes(secrets.token_bytes(128))
+        shutil.chown(key, "munge", "munge")
+        self.run(
+            *("mariadb-install-db", "--no-defaults", "--user=mysql", "--skip-test-db"),
+            *(f"--datadir={folder}/mysql/data", "--auth-root-authentication-method=socket"),
+            "--auth-root-socket-user=root",
+        )
+        self.start("munged")
+        self.start("mariadbd")
+        self.sql(
+            "CREATE DATABASE slurm_acct_db;"
+            f"CREATE USER slurm@'127.0.0.1' IDENTIFIED BY '{values['password']}';"
+            "GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1'"
+        )
+        self.start("slurmdbd")
+        self.populate()
+        for name in ("slurmctld", "node1", "node2", "spare"):
+            self.start(name)
+        eventually(self._nodes_idle, _START_LIMIT_S, "the nodes")
+
+    def write_epilog(self, script: str) -> None:
+        """Sets what slurmctld runs when a job has ended."""
+        epilog = self.folder / "epilog"
+        epilog.write_text(f"#!/bin/sh\n{script}\n")
+        epilog.chmod(0o755)
+
+    def populate(self) -> None:
+        """Makes the cluster, accounts, users and QOS known to slurmdbd."""
+        add = ("sacctmgr", "-i", "add")
+        self.run(*add, "cluster", "lab")
+        self.run(*add, "qos", "high", "priority=1000")
+        self.run(*add, "qos", "low", "preemptmode=requeue")
+        self.run("sacctmgr", "-i", "modify", "qos", "high", "set", "preempt=low")
+        for user, account in USERS.items():
+            self.run(*add, "account", account, "cluster=lab")
+            self.run(*add, "user", user, f"account={account}", "cluster=lab", "qos=high,low,normal")
+
+    def _nodes_idle(self) -> bool:
+        states = self.run("sinfo", "-h", "-N", "-o", "%T", check=False).split()
+        return states == ["idle"] * NODES
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster of its own, gone at the end.
+
+    Raises:
+        UnavailableError: when there cannot be one here.
+    """
+    require_packages()
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder)
+    try:
+        cluster.configure()
+        yield cluster
+    finally:
+        cluster.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)

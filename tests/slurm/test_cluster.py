@@ -1,0 +1,147 @@
+"""A real Slurm cluster: jobs of every kind, hostile names, outages; and the sums agree."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from collector.record import Record
+from collector.source import SourceError
+from tests.auditor_server import running_auditor
+from tests.slurm.cluster import Cluster, UnavailableError, eventually, running_cluster
+from tests.slurm.standin import jobs, program, quiet, source
+from tests.slurm.verify import Collecting, compare
+from tests.slurm.workload import HOSTILE, Workload
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    try:
+        with running_cluster() as cluster:
+            yield cluster
+    except UnavailableError as error:
+        pytest.skip(f"no Slurm cluster: {error}")
+
+
+@pytest.fixture(scope="module")
+def collecting(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
+    """A daemon that collected the whole workload, was killed in the middle, and has ended."""
+    folder = tmp_path_factory.mktemp("collecting")
+    with running_auditor(folder / "auditor.db") as auditor:
+        collecting = Collecting(cluster, auditor, folder)
+        workload = Workload(cluster)
+        try:
+            workload.submit("games", "-t", "1", script="sleep 600")
+            workload.plain()
+            workload.hostile()
+            collecting.kill_and_restart()
+            workload.interrupted()
+            workload.ended()
+            time.sleep(8)
+        finally:
+            collecting.stop()
+        yield collecting
+
+
+def runs_of(records: dict[str, Record], job_id: str) -> list[str]:
+    return [run for run in records if run == job_id or run.startswith(f"{job_id}-")]
+
+
+def test_the_sums_are_those_of_sacct_and_sreport(collecting: Collecting):
+    """Runs, elapsed seconds and core-seconds by user and account, to the second."""
+    assert compare(collecting) == []
+
+
+def test_hostile_names_and_comments_change_no_accounting(collecting: Collecting):
+    """Each of these jobs is one record of its user with its cores; no record has a forged id."""
+    records = collecting.records("sacct")
+    named = [record for record in records.values() if "comment" in (record.meta or {})]
+    assert len(named) >= len(HOSTILE) - 1
+    for record in named:
+        assert record.meta is not None
+        assert record.meta["user_id"] == ["mail"]
+        assert record.components[0].amount == 1
+        assert record.runtime in (0, 1, 2)
+    assert not runs_of(records, "999")
+    assert all(int(run.split("_")[0].split("+")[0].split("-")[0]) < 500 for run in records)
+
+
+def test_every_run_of_requeued_jobs_is_there(collecting: Collecting):
+    """Some jobs ran twice and three times; each run is a record of its own."""
+    records = collecting.records("sacct")
+    counts = {len(runs_of(records, run)) for run in records if "-" not in run}
+    assert counts == {1, 2, 3}
+
+
+def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
+    """Same runs, same times, but for what the log does not know: suspension and resizes.
+
+    Missing are only the jobs whose lines slurmctld cut, or whose names imitate a line; what the
+    log has more is a run that a failing node began.
+    """
+    slurmdbd, log = collecting.records("sacct"), collecting.records("jobcomp")
+    assert not runs_of(log, "999")
+    for run in set(slurmdbd) - set(log):
+        (name,) = (slurmdbd[run].meta or {})["name"]
+        assert "JobId=" in name or len(name) > 200, name
+    assert len(set(log) - set(slurmdbd)) <= 1
+    differ = [
+        run
+        for run in set(slurmdbd) & set(log)
+        if (slurmdbd[run].start_time, slurmdbd[run].stop_time)
+        != (log[run].start_time, log[run].stop_time)
+    ]
+    assert len(differ) <= 4, differ
+
+
+def test_an_outage_of_slurmdbd_is_an_outage_and_loses_nothing(cluster: Cluster):
+    """sacct fails meanwhile; a job that ran meanwhile is read when slurmdbd is back."""
+    given = source(quiet(fields=frozenset({"AllocCPUS"})), sacct=sacct_of(cluster))
+    cluster.stop("slurmdbd")
+    try:
+        began = datetime.now(UTC) - timedelta(seconds=2)
+        job_id = Workload(cluster).submit("games")
+        with pytest.raises(SourceError, match="exit status 1"):
+            list(given.backfill(began, began + timedelta(hours=1)))
+        time.sleep(4)
+    finally:
+        cluster.start("slurmdbd")
+
+    def found() -> bool:
+        given.context.now = lambda: datetime.now(UTC) + timedelta(seconds=1)
+        return job_id in jobs(given.backfill(began, began + timedelta(hours=1)))
+
+    assert eventually(found, 60, "the job of the outage")
+
+
+def test_an_epilog_can_ask_for_its_job(cluster: Cluster):
+    """slurmdbd may not know of the end yet: then there is nothing, and soon after the whole run."""
+    seen = cluster.folder / "state" / "epilog.seen"
+    cluster.write_epilog(f"echo $SLURM_JOB_ID >> {seen}")
+    given = source(quiet(datetime.now(UTC)), sacct=sacct_of(cluster))
+    try:
+        job_id = Workload(cluster).submit("games")
+        eventually(lambda: seen.exists() and job_id in seen.read_text().split(), 30, "the epilog")
+        at_once = given.one(job_id)
+        assert at_once.read == len(at_once.jobs) <= 1
+    finally:
+        cluster.write_epilog("exit 0")
+    assert eventually(lambda: jobs([given.one(job_id)]), 30, "the whole row").keys() == {job_id}
+
+
+def test_the_check_finds_a_real_slurm(cluster: Cluster):
+    """sacct is there and slurmdbd answers."""
+    given = source(quiet(datetime.now(UTC)), sacct=sacct_of(cluster))
+    findings = list(given.check())
+    assert [finding.ok for finding in findings] == [True, True]
+    assert "slurm" in findings[0].text
+
+
+def sacct_of(cluster: Cluster) -> str:
+    """The real sacct, for this cluster."""
+    folder = Path(cluster.folder)
+    return program(folder, f'SLURM_CONF={cluster.conf} exec /usr/bin/env sacct "$@"')
