@@ -198,6 +198,9 @@ class AuditorClientBlocking:
             for chunk in response.iter_bytes():
                 yield from decoder.feed(chunk)
             yield from decoder.finish()
+        if decoder.empty:  # which is also the answer of an Auditor whose database is away
+            with contextlib.suppress(protocol.ForbiddenError):
+                self._send(protocol.health())
 
     def get(self) -> list[Record]:
         """Reads all records. Deprecated: use `advanced_query`, or `stream_query`."""
@@ -306,6 +309,9 @@ class AuditorClient:
                         yield record
                 for record in decoder.finish():
                     yield record
+        if decoder.empty:
+            with contextlib.suppress(protocol.ForbiddenError):
+                await self._send(protocol.health())
 
     async def get(self) -> list[Record]:
         """See `AuditorClientBlocking.get`."""

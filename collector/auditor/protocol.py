@@ -265,6 +265,8 @@ class AnswerDecoder:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._seen = 0  # up to here the rest holds no boundary
+        self.empty = True
+        """Whether nothing came so far."""
 
     def feed(self, chunk: bytes) -> Iterator[Record]:
         """Yields the records that are complete with this chunk.
@@ -272,6 +274,7 @@ class AnswerDecoder:
         Raises:
             ProtocolError: when the answer holds anything but records.
         """
+        self.empty = self.empty and not chunk
         rest = self._rest
         rest += chunk
         start = 0

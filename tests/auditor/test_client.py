@@ -266,3 +266,22 @@ def test_queries_reach_the_server_as_they_were_built(url: str) -> None:
         operator = MetaOperator().contains(["x [0]&=+%/ü", "#?"])
         query = QueryBuilder().with_meta_query(MetaQuery().meta_operator("a [b]&=+%/ü", operator))
         assert client.advanced_query(query.build()) == [client.get_single_record("a")]
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+def test_an_empty_answer_is_believed_only_of_a_healthy_auditor(kind: str) -> None:
+    """A real Auditor whose database is away answers a query with 200 and nothing."""
+    answers = iter([b"200 OK", b"500 Internal Server Error", b"200 OK", b"403 Forbidden"])
+
+    def answer(connection: socket.socket) -> None:
+        head = b"HTTP/1.1 " + next(answers)
+        connection.sendall(head + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    with listener(answer) as url:
+        client = client_of(kind, url)
+        with pytest.raises(
+            protocol.UnexpectedError, match="GET /health_check was answered with 500"
+        ):
+            client("advanced_query", "")
+        assert client("advanced_query", "") == []  # who may only read may not ask for its health
+        client.close()
