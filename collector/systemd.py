@@ -4,6 +4,9 @@ import os
 import socket
 import time
 
+_LIMIT_S = 0.2
+"""A service manager that reads nothing for so long is not waited for: accounting goes on."""
+
 
 def notify(**state: str | int) -> bool:
     """Sends a state to the service manager.
@@ -22,6 +25,7 @@ def notify(**state: str | int) -> bool:
     lines = (f"{name}={_one_line(str(value))}" for name, value in state.items())
     message = "\n".join(lines)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(_LIMIT_S)
         try:
             sock.sendto(message.encode(errors="replace"), address)
         except OSError:

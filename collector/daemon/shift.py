@@ -1,5 +1,6 @@
 """What runs under one configuration, from its start to its end."""
 
+import logging
 import os
 import random
 import threading
@@ -61,6 +62,8 @@ class Shift:
             Work(poll.name, poll.interval_s, poll, done=self._polled(poll)) for poll in self._polls
         ]
         self.works.append(Work(_SENDER, config.sender.interval_s, self._pass, done=self._passed))
+        # It would tell each time that a poll is not begun because the one before still runs.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(len(self.works) + 1)},

@@ -3,7 +3,7 @@
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -33,15 +33,23 @@ _OUTCOMES = {
 class Books(Collector):
     """Reads the outbox's status each time that it is asked."""
 
-    def __init__(self, outbox: Outbox, problems: Callable[[], list[str]], now: Now) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        sources: Sequence[str],
+        problems: Callable[[], list[str]],
+        now: Now,
+    ) -> None:
         """Reads nothing.
 
         Args:
             outbox: whose books.
+            sources: their names; Prometheus misses a counter's first step if it was not 0 before.
             problems: what is wrong.
             now: the time, aware.
         """
-        self._outbox, self._problems, self._now = outbox, problems, now
+        self._outbox, self._sources = outbox, sources
+        self._problems, self._now = problems, now
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering reads nothing."""
@@ -50,7 +58,7 @@ class Books(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
         status = self._outbox.status()
-        yield from _counters(status)
+        yield from _counters(status, self._sources)
         yield from self._waiting(status)
         yield from _sources(status)
         yield from _sender(status)
@@ -82,8 +90,10 @@ class Books(Collector):
         yield rejected
 
 
-def _counters(status: Status) -> Iterator[Metric]:
-    sums: Counter[tuple[str, str, str, str]] = Counter()
+def _counters(status: Status, sources: Sequence[str]) -> Iterator[Metric]:
+    sums = Counter(
+        {(source, "poll", outcome, ""): 0 for source in sources for outcome in _OUTCOMES}
+    )
     for (source, origin, outcome, detail), number in status.counts.items():
         # Each backfill has a name of its own, which would be a time series of its own.
         sums[source, origin.split()[0], outcome, detail] += number

@@ -12,6 +12,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -22,6 +23,9 @@ from collector.metrics.families import PREFIX, Books
 from collector.metrics.server import Server
 from collector.outbox import Outbox
 from collector.source import Lag
+
+# A time series more for each counter, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
@@ -52,7 +56,7 @@ class Metrics:
         self._file_problem: str | None = None
         self._server: Server | None = None
         self._registry = registry = CollectorRegistry()
-        registry.register(Books(outbox, problems, now))
+        registry.register(Books(outbox, sources, problems, now))
         ProcessCollector(registry=registry)
 
         def name(what: str) -> str:
@@ -142,9 +146,9 @@ class Metrics:
         try:
             write(self._section.textfile, self.exposition())
         except OSError as error:
-            if self._file_problem != (problem := str(error)):
-                self._log.error("metrics cannot be written", problem=problem)
-            self._file_problem = str(error)
+            if self._file_problem != error.strerror:
+                self._log.error("metrics cannot be written", problem=str(error))
+            self._file_problem = error.strerror
         else:
             self._file_problem = None
 

@@ -47,6 +47,7 @@ class Manager:
 
     def close(self) -> None:
         self._socket.close()
+        self.path.unlink()
 
 
 @contextlib.contextmanager

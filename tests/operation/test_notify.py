@@ -106,6 +106,15 @@ def test_a_sender_that_hangs_is_not_covered_up(tmp_path: Path, mute: str):
         assert heard is None or "WATCHDOG" not in heard
 
 
+def test_a_manager_that_reads_nothing_holds_up_nothing(site: Site, auditor: RunningAuditor):
+    """Its socket fills up; records are sent all the same, and the end comes."""
+    with service(site) as (process, _):
+        for number in range(15):
+            site.log(number)
+            eventually(lambda number=number: f"jobs-{number}" in names(auditor))  # type: ignore[misc]
+        assert end(process) == 0
+
+
 def test_a_dead_poll_ends_the_daemon(site: Site):
     """What no poll is meant to raise ends it with a failure, so that systemd starts anew."""
     with service(site) as (process, manager):
