@@ -61,7 +61,10 @@ class Score(msgspec.Struct):
         if type(value) is not float:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidRecordError(f"score {self.name!r}: value {value!r} is not a number")
-            self.value = value = float(value)
+            try:
+                self.value = value = float(value)
+            except OverflowError:
+                value = math.inf
         if not 0 <= value < math.inf:
             raise InvalidRecordError(
                 f"score {self.name!r}: value {value!r} is not a finite number of at least 0"

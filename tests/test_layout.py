@@ -75,13 +75,14 @@ def test_only_the_auditor_package_speaks_http():
 def test_only_the_outbox_opens_its_file():
     """Others that import sqlite3 have files of their own: the Auditor, and a scratch file."""
     importing = importers("sqlite3", "sqlite_utils")
-    assert within(importing, "collector.outbox", "collector.auditor", "collector.reconcile")
+    others = ("collector.auditor", "collector.cli.serve_auditor", "collector.reconcile")
+    assert within(importing, "collector.outbox", *others)
 
 
 def test_only_the_daemon_schedules_and_handles_signals():
-    """APScheduler and signal belong to collector/daemon/."""
+    """APScheduler and signal belong to collector/daemon/; the embedded Auditor ends by itself."""
     assert within(importers("apscheduler"), "collector.daemon")
-    assert within(importers("signal"), "collector.daemon")
+    assert within(importers("signal"), "collector.daemon", "collector.auditor.server")
 
 
 def test_the_outbox_and_the_client_meet_in_the_sender():

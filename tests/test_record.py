@@ -1,6 +1,6 @@
 """A record of ours can be sent and read back; everything else is refused where it is made."""
 
-import math
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -79,11 +79,11 @@ def test_an_amount_is_a_whole_number_that_fits_64_bits(amount: object) -> None:
             Component("CPU", amount)  # type: ignore[arg-type] # what is tried
 
 
-@given(st.integers(max_value=2**1000) | st.floats() | st.text() | st.booleans() | st.none())
+@given(st.integers() | st.just(10**400) | st.floats() | st.text() | st.booleans() | st.none())
 def test_a_score_is_finite_and_not_negative(value: object) -> None:
     """JSON has neither NaN nor infinity, and the server no negative scores."""
     number = type(value) in {int, float}
-    if number and 0 <= value < math.inf:  # type: ignore[operator] # a number
+    if number and 0 <= value <= sys.float_info.max:  # type: ignore[operator] # a number
         assert Score("HS", value).value == float(value)  # type: ignore[arg-type] # what is tried
     else:
         with pytest.raises(InvalidRecordError, match="score 'HS': value"):
@@ -131,7 +131,7 @@ def test_a_meta_value_is_a_list_of_texts() -> None:
 def test_instants_are_kept_in_utc(instant: datetime) -> None:
     """Any zone is converted; the instant stays the same."""
     record = Record("r", instant)
-    assert record.start_time == datetime.fromtimestamp(instant.timestamp(), UTC)
+    assert record.start_time == instant.astimezone(UTC)
     assert record.start_time.tzinfo is UTC
 
 
