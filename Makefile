@@ -32,6 +32,9 @@ slow: .venv/test  ## the slow tests, and those on a real Slurm where it can be i
 bench: .venv/test  ## measure: outbox, sender, both plugins
 	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
+verify-slurm: .venv/test  ## the sums of a real Slurm beside those of the Auditor
+	@$(BIN)/python -m tests.slurm.verify
+
 faults: .venv/test  ## play every fault in front of an Auditor, and count what was lost
 	@$(BIN)/python tests/delivery/faults.py
 
