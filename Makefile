@@ -14,6 +14,11 @@ help:  ## list what can be made
 	@bash .ci/environment .venv server,test,check
 	@touch .venv/demo $@
 
+.venv/slow: pyproject.toml .ci/environment .ci/packages
+	@bash .ci/environment .venv server,test,check,peers
+	@bash .ci/packages
+	@touch .venv/demo .venv/test $@
+
 demo: .venv/demo  ## real HTCondor and Slurm accounting into an Auditor, here and now
 	@$(BIN)/python tests/demo/demo.py
 
@@ -26,8 +31,8 @@ check: .venv/test  ## lint, types, and the built wheel without the checkout
 	$(BIN)/mypy
 	bash .ci/check-wheel $(BIN)/python
 
-slow: .venv/test  ## the slow tests, and those on a real Slurm where it can be installed
-	$(BIN)/python -m pytest -q -m "slow or slurm"
+slow: .venv/slow  ## the slow tests, with a real Slurm, a browser and the public peers where they can be had
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm" -n 2 --dist loadgroup
 
 bench: .venv/test  ## measure: outbox, sender, both plugins
 	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
