@@ -55,8 +55,8 @@ def test_a_record_knows_nothing_of_ours():
 
 @pytest.mark.parametrize("plugin", ["collector_htcondor", "collector_slurm"])
 def test_a_plugin_imports_only_the_contract(plugin: str):
-    """Plugins know record, source and job, mapping and quantities, and their section."""
-    allowed = ("record", "source", "job", "mapping", "config", "quantities", "follow")
+    """Plugins know record, source and job, mapping, quantities and commands, and their section."""
+    allowed = ("record", "source", "job", "mapping", "config", "quantities", "command")
     for module, path in MODULES.items():
         if module.split(".")[0] == plugin:
             for name in imports(path):

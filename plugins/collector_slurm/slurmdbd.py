@@ -17,17 +17,18 @@ What is promised, and how:
 Source: sacct(1); behaviour measured on Slurm 22.05, see `docs/slurm.md`.
 """
 
+import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 
 import msgspec
 
+from collector.command import output_of
 from collector.source import Batch, Context, Finding, Job, SourceError, Unreadable
 from collector_slurm import sacct
-from collector_slurm.command import output_of
 from collector_slurm.jobid import JobId
 from collector_slurm.sacct import Columns, Run
 from collector_slurm.section import SlurmSection
@@ -39,6 +40,18 @@ _TOKEN_BYTES = 9
 _COMPLETE_S = 300
 """After this time a row stays as incomplete as it is."""
 _LATER = frozenset({sacct.END_UNKNOWN, sacct.INCOMPLETE})
+
+
+_NOT_PASSED_ON = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
+
+
+def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment for Slurm's commands: times in UTC and as epoch seconds, no habits of a user.
+
+    Source: sacct(1), "ENVIRONMENT VARIABLES".
+    """
+    kept = {name: value for name, value in given.items() if not name.startswith(_NOT_PASSED_ON)}
+    return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
 
 
 class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
@@ -275,7 +288,7 @@ class Slurmdbd:
             raise SourceError(f"{' '.join(command)!r}: {error}") from error
 
     def _output(self, command: list[str]) -> Iterator[bytes]:
-        return output_of(command, self._section.timeout_s, self._context.stop)
+        return output_of(command, self._section.timeout_s, self._context.stop, environment())
 
     def _window_arguments(self, window: Window, states: Iterable[str] = ()) -> list[str]:
         """Asks for the runs that ended in a window; without `-E`, `-s` would show none."""

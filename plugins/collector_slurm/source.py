@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
+from collector.command import StoppedError
 from collector.config import SourceSection
 from collector.source import (
     Batch,
@@ -18,7 +19,6 @@ from collector.source import (
     SourceError,
     Unreadable,
 )
-from collector_slurm.command import StoppedError
 from collector_slurm.jobcomp_log import JobcompCheckpoint, JobcompLog
 from collector_slurm.section import SlurmSection
 from collector_slurm.slurmdbd import SacctCheckpoint, Slurmdbd

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from collector.command import StoppedError, output_of
 from collector.source import SourceError
-from collector_slurm.command import StoppedError, environment, output_of
+from collector_slurm.slurmdbd import environment
 from tests.slurm.standin import program
 
 
 def run(folder: Path, script: str, *arguments: str, timeout_s: float = 20) -> bytes:
     command = [program(folder, script), *arguments]
-    return b"".join(output_of(command, timeout_s, threading.Event()))
+    return b"".join(output_of(command, timeout_s, threading.Event(), environment()))
 
 
 def test_times_are_asked_for_in_utc_and_epoch_seconds(tmp_path: Path):

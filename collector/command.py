@@ -1,6 +1,6 @@
-"""Runs Slurm's commands: argument lists, no shell, bounded memory, a time-out, an honest ending.
+"""Runs a scheduler's commands: argument lists, no shell, a time-out, an honest ending.
 
-The output is handed on while it is read, so it does not matter how much it is. It is *complete*
+The output is handed on while it is read, so memory is bounded however much it is. It is *complete*
 only when the iteration ends without an exception: what was read before an error must not move a
 checkpoint.
 """
@@ -19,23 +19,27 @@ from collector.source import SourceError
 _CHUNK_BYTES = 1 << 18
 _LOOK_S = 0.5
 _SHOWN_BYTES = 2000
-_IGNORED = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
 
 
 class StoppedError(Exception):
     """Raised when the program is to end while a command still runs."""
 
 
-def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment for Slurm's commands: times in UTC and as epoch seconds, no habits of a user.
+class FailedError(SourceError):
+    """Raised for a command that ended with a status other than 0."""
 
-    Source: sacct(1), "ENVIRONMENT VARIABLES".
-    """
-    kept = {name: value for name, value in given.items() if not name.startswith(_IGNORED)}
-    return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
+    def __init__(self, shown: str, status: int, said: str) -> None:
+        super().__init__(f"{shown}: exit status {status}: {said or 'it gave no reason'}")
+        self.said = said
+        """The end of its standard error."""
 
 
-def output_of(arguments: Sequence[str], timeout_s: float, stop: threading.Event) -> Iterator[bytes]:
+def output_of(
+    arguments: Sequence[str],
+    timeout_s: float,
+    stop: threading.Event,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[bytes]:
     """Runs a command and gives what it prints, piece by piece.
 
     Args:
@@ -43,13 +47,14 @@ def output_of(arguments: Sequence[str], timeout_s: float, stop: threading.Event)
         timeout_s: seconds that we wait for the command, altogether; what the caller does between
             two pieces does not count.
         stop: ends the waiting.
+        environment: variables for the command; ours where not given.
 
     Yields:
         Pieces of the standard output, cut anywhere.
 
     Raises:
-        SourceError: when the command is not there, takes too long, fails, or prints nothing but an
-            error.
+        FailedError: when it fails.
+        SourceError: when it is not there, takes too long, or prints nothing but an error.
         StoppedError: when `stop` was set.
     """
     shown = " ".join(arguments)
@@ -60,13 +65,13 @@ def output_of(arguments: Sequence[str], timeout_s: float, stop: threading.Event)
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=environment(),
+                env=environment,
                 start_new_session=True,
             )
         except OSError as error:
             raise SourceError(
-                f"{arguments[0]} cannot be run: {error.strerror}; install Slurm's commands, or say "
-                "where they are"
+                f"{arguments[0]} cannot be run: {error.strerror}; install the scheduler's "
+                "commands, or say where they are"
             ) from error
         with process:
             try:
@@ -83,8 +88,8 @@ def output_of(arguments: Sequence[str], timeout_s: float, stop: threading.Event)
                     process.kill()
         said = _end_of(errors)
     if status:
-        raise SourceError(f"{shown}: exit status {status}: {said or 'it gave no reason'}")
-    if empty and "error:" in said:
+        raise FailedError(shown, status, said)
+    if empty and "error:" in said.lower():
         raise SourceError(f"{shown}: printed no rows, but {said}")
 
 
@@ -108,8 +113,8 @@ def _read(
                 yield chunk
             elif waited_s >= timeout_s:
                 raise SourceError(
-                    f"{shown}: gave nothing more for {waited_s:.0f} s; is slurmdbd overloaded? A "
-                    "shorter window_s asks for less at once"
+                    f"{shown}: gave nothing more for {waited_s:.0f} s; is what it asks overloaded? "
+                    "A shorter window_s asks for less at once"
                 )
 
 
