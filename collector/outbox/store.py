@@ -335,6 +335,11 @@ class Outbox:
         query = "DELETE FROM rejected WHERE id IN (SELECT value FROM json_each(?))"
         return sql.execute(query, (json(ids),)).rowcount
 
+    def waits(self) -> bool:
+        """Whether anything waits, due or not."""
+        with self._reading() as sql:
+            return bool(sql.execute("SELECT records FROM totals").fetchone()[0])
+
     def newest_id(self) -> int:
         """A mark: everything that is put later gets a higher `Waiting.id`."""
         with self._reading() as sql:

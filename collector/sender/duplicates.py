@@ -8,6 +8,7 @@ corrected, or is another run, a wider query finds, and at last one request for e
 
 import contextlib
 from collections.abc import Generator, Sequence
+from datetime import datetime
 from enum import IntEnum
 from typing import cast
 
@@ -114,16 +115,25 @@ def _range(instants_us: Sequence[int]) -> Operator:
 
 
 def difference(entry: Waiting, stored: Record) -> str:
-    """Names what makes a stored record another run than ours; empty for the same run.
+    """Says what keeps ours from being taken for a stored record; empty if nothing does.
 
     Meta is not compared: other collectors, and other configurations, say more or less about a run.
-    Neither is a stop time, which may follow later.
+    Neither is a stop time that is still to be sent: the stored one is open, or ours corrects it.
     """
     ours = decode(entry.body)
+    stop_follows = stored.stop_time is None or entry.corrects or ours.stop_time is None
     differences = []
     if ours.start_time != stored.start_time:
         differences.append(f"start_time {stored.start_time.isoformat()}")
+    if not stop_follows and ours.stop_time != stored.stop_time:
+        differences.append(f"stop_time {cast('datetime', stored.stop_time).isoformat()}")
+    is_other_run = bool(differences)
     if ours.components != stored.components:
         held = ", ".join(f"{part.name} {part.amount}" for part in stored.components)
         differences.append(f"components {held or 'none'}")
-    return ", ".join(differences)
+    if not differences:
+        return ""
+    what = ", ".join(differences)
+    if is_other_run:
+        return f"another run is stored under this id: {what}; two clusters with one prefix?"
+    return f"the same run is stored with other amounts: {what}; another mapping?"

@@ -101,7 +101,8 @@ class Sender:
         except (AuditorError, OutboxError) as error:
             self._failed(error)
         else:
-            if counts or self._state != "sending":
+            # An Auditor that is healthy may still refuse what is not yet due again.
+            if counts.keys() - {"kept"} or not self._outbox.waits():
                 self._well()
         result = msgspec.convert({**counts, "state": self._state}, Pass)
         if counts:

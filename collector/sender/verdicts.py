@@ -10,16 +10,23 @@ records with one guilty one among them cost about 2·log₂ n requests.
 | RECORD_EXISTS, 200 + warning | found, compared: already_there, updated, or rejected (a collision)|
 | 400                          | the guilty one is rejected, unless the health check fails as well |
 | 413                          | smaller batches from now on; a single record is rejected          |
-| UNEXPECTED_ERROR, healthy    | kept; rejected after `TRIES`, if others were stored meanwhile     |
+| UNEXPECTED_ERROR, healthy    | kept; rejected after `TRIES`, if it takes others each time        |
 | UNEXPECTED_ERROR, unhealthy  | kept: raised as an outage                                         |
 | 404 to an update             | the record is inserted whole                                      |
 | anything else, or none       | kept: raised                                                      |
+
+An UNEXPECTED_ERROR is the record's own fault only if the Auditor takes others after it. Where no
+other record was stored after it, a control tells: a record that the Auditor holds is inserted as it
+is held, and has to be answered with RECORD_EXISTS; an update of no record, with 404. An Auditor
+whose disk is full, or whose database may only be read, fails there too, and nothing is rejected.
 """
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
+from typing import cast
 
 import msgspec
 
@@ -27,6 +34,7 @@ from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.protocol import (
     BODY_LIMIT_BYTES,
     AuditorError,
+    ForbiddenError,
     ProtocolError,
     RecordExistsError,
     RefusedError,
@@ -34,16 +42,17 @@ from collector.auditor.protocol import (
     UnexpectedError,
     UnknownRecordError,
 )
+from collector.auditor.query import QueryBuilder
 from collector.backoff import Backoff
 from collector.outbox import Verdict, Waiting
 from collector.record import Record
 from collector.sender.duplicates import SINGLY, Search, difference, find
 
 TRIES = 5
-"""A record that the Auditor's database refuses while it stores others is rejected after these."""
+"""A record that the Auditor's database refuses while it takes others is rejected after these."""
 _FRUITLESS_REQUESTS = 32
 """So many requests refused in a row and nothing stored: it is the Auditor, not the records."""
-_SUSPECTS_LIMIT = 10_000
+_NO_RUN = "auditor-collector: no run has this id"
 
 
 class Verdicts:
@@ -64,8 +73,6 @@ class Verdicts:
         self._backoff = backoff
         self._now = now
         self._random = random
-        self._stored_batches = 0
-        self._suspects: dict[int, int] = {}  # id → batches stored when its database refused it
 
     def send(self, batch: Sequence[Waiting], verdicts: list[Verdict], pool: Executor) -> None:
         """Sends a batch.
@@ -79,37 +86,20 @@ class Verdicts:
             AuditorError: when there is no use in going on; what has no verdict is kept.
         """
         sending = _Sending(self._client, pool, verdicts)
-        sending.proven = bool(batch) and all(map(self._may_count, batch))
         sending.updates([entry for entry in batch if entry.is_update])
         sending.inserts([entry for entry in batch if not entry.is_update])
         self.limit_bytes = min(self.limit_bytes, sending.limit_bytes)
-        stored = any(verdict.outcome in ("sent", "updated") for verdict in verdicts)
-        if stored:
-            self._stored_batches += 1
-        verdicts.extend(
-            self._refused(entry, error, counts=sending.stored_others or self._may_count(entry))
-            for entry, error in sending.refused
-        )
-        if sending.fruitless is not None:
-            raise sending.fruitless
-
-    def _may_count(self, entry: Waiting) -> bool:
-        """Whether others were stored since the database refused this one: then it is this one."""
-        return (
-            entry.tries > 0
-            or self._suspects.get(entry.id, self._stored_batches) < self._stored_batches
-        )
+        if sending.refused:
+            counts = sending.fruitless is None and sending.takes_others()
+            verdicts.extend(self._refused(*refused, counts=counts) for refused in sending.refused)
+            if not counts:
+                raise sending.fruitless or sending.refused[0][1]
 
     def _refused(self, entry: Waiting, error: AuditorError, *, counts: bool) -> Verdict:
         tries = entry.tries + counts
         if tries >= TRIES:
-            self._suspects.pop(entry.id, None)
-            return Verdict(
-                entry, "rejected", f"{error} (tried {TRIES} times, while others were stored)"
-            )
-        if len(self._suspects) >= _SUSPECTS_LIMIT:
-            self._suspects.clear()
-        self._suspects[entry.id] = self._stored_batches
+            reason = f"{error} (tried {TRIES} times, while others were taken)"
+            return Verdict(entry, "rejected", reason)
         wait_s = self._backoff.wait_s(tries, self._random) if counts else self._backoff.cap_s
         due_at = self._now() + timedelta(seconds=wait_s)
         return Verdict(entry, "kept", str(error), due_at=due_at, counts=counts)
@@ -125,15 +115,12 @@ class _Sending:
         """What the Auditor's database refuses, standing alone, while it is healthy."""
         self.fruitless: AuditorError | None = None
         """Set when narrowing was given up, because the Auditor seems to refuse everything."""
-        self.proven = False
-        """Whether it is known that the Auditor stores what is not in this batch."""
-        self.stored_others = False
-        """Whether something was stored after something else was refused."""
         self.limit_bytes = BODY_LIMIT_BYTES
         self._client = client
         self._pool = pool
         self._verdicts = verdicts
         self._healthy = False
+        self._takes_others: bool | None = None
         self._trouble: AuditorError | None = None
 
     def updates(self, entries: Sequence[Waiting]) -> None:
@@ -142,7 +129,8 @@ class _Sending:
         for entry, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
             if answer is None:
                 self._verdicts.append(Verdict(entry, "updated"))
-                self.stored_others |= bool(self.refused)
+                if self.refused:
+                    self._takes_others = True
             elif isinstance(answer, UnknownRecordError):
                 missing.append(entry)
             elif isinstance(answer, RefusedError | UnexpectedError):
@@ -160,7 +148,7 @@ class _Sending:
         if batch:
             groups.append((batch, Search.RUNS))
         refusals = 0
-        stored = self.proven
+        stored = False
         while groups:
             group, search = groups.popleft()
             try:
@@ -193,14 +181,37 @@ class _Sending:
                 else:
                     self.refused.append((group[0], error))
                 refusals += isinstance(error, UnexpectedError)
-                if refusals >= _FRUITLESS_REQUESTS and not stored:
+                if refusals >= _FRUITLESS_REQUESTS and not (stored or self.takes_others()):
                     self.fruitless = error
                     self.refused.extend((entry, error) for left, _ in groups for entry in left)
                     return
             else:
                 stored = True
-                self.stored_others |= refusals > 0
+                if refusals:
+                    self._takes_others = True
                 self._verdicts.extend(Verdict(entry, "sent") for entry in group)
+
+    def takes_others(self) -> bool:
+        """Whether the Auditor takes what is not refused; asks it once for a batch, if need be."""
+        if self._takes_others is None:
+            self._takes_others = self._control()
+        return self._takes_others
+
+    def _control(self) -> bool:
+        """See the head of the module; an Auditor that holds nothing, or is in trouble, says no."""
+        try:
+            answer = self._client.stream_query(QueryBuilder().limit(1).build())
+            with contextlib.closing(cast("Generator[Record]", answer)) as records:
+                held = next(records, None)
+            if held is None:
+                return False
+            with contextlib.suppress(RecordExistsError):
+                self._client.bulk_insert_encoded([msgspec.json.encode(held)])
+            with contextlib.suppress(UnknownRecordError):
+                self._client.update_stop_time(_NO_RUN, held.start_time)
+        except AuditorError:
+            return False
+        return True
 
     def _compare(self, group: Sequence[Waiting], search: Search) -> list[Waiting]:
         """Gives verdicts to those that the Auditor has; returns the others."""
@@ -212,22 +223,16 @@ class _Sending:
             if stored is None:
                 rest.append(entry)
             elif other := difference(entry, stored):
-                self._collision(entry, stored, other)
+                self._verdicts.append(
+                    Verdict(entry, "rejected", other, stored=msgspec.json.encode(stored))
+                )
             elif entry.stop_time in (None, stored.stop_time):
                 self._verdicts.append(Verdict(entry, "already_there"))
-            elif stored.stop_time is None or entry.corrects:
-                to_update.append(entry)
             else:
-                self._collision(entry, stored, f"stop_time {stored.stop_time.isoformat()}")
+                to_update.append(entry)
         if to_update:
             self.updates(to_update)
         return rest
-
-    def _collision(self, entry: Waiting, stored: Record, other: str) -> None:
-        reason = f"another run is stored under this id: {other}; two clusters with one prefix?"
-        self._verdicts.append(
-            Verdict(entry, "rejected", reason, stored=msgspec.json.encode(stored))
-        )
 
     def _update(self, entry: Waiting) -> AuditorError | None:
         if self._trouble is not None:
@@ -243,9 +248,14 @@ class _Sending:
         return None
 
     def _check_health(self) -> None:
-        """Once for a batch: a refusal counts only from an Auditor that is well."""
+        """Once for a batch: a refusal counts only from an Auditor that is well.
+
+        With role-based access, an Auditor by default forbids a writing client to ask; that is an
+        answer as well.
+        """
         if not self._healthy:
-            self._client.check()
+            with contextlib.suppress(ForbiddenError):
+                self._client.check()
             self._healthy = True
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from collector.record import decode
 from tests.delivery.faulty_auditor import Answer, Cut, Fault, Request, Script, Slow, Warn
 from tests.delivery.world import World
 
@@ -176,10 +177,31 @@ def collisions(world: World) -> Outcome:
     world.direct.bulk_insert([world.record(7), other])
     world.put(RUNS)
     world.drain()
-    held = world.held()
-    assert held[other.record_id].components == other.components
-    world.direct.update(other.with_stop_time(other.start_time))
-    return Outcome([*RUNS], rejected=1)
+    (row,) = world.outbox.rejected()
+    assert row.reason.startswith("another run is stored under this id: start_time 2")
+    assert decode(row.stored or b"").components == other.components
+    assert decode(row.raw) == world.record(8)
+    assert world.held()[other.record_id].components == other.components
+    return Outcome(RUNS, rejected=1)
+
+
+@scenario(
+    "RECORD_EXISTS: the same run with other amounts",
+    "rejected as a collision that names them, both versions",
+)
+def other_amounts(world: World) -> Outcome:
+    other = world.record(7, cores=1)
+    world.direct.bulk_insert([other])
+    world.put(RUNS)
+    world.drain()
+    (row,) = world.outbox.rejected()
+    amounts = "components Cores 1, Memory 16000"
+    assert (row.kind, row.reason) == (
+        "collision",
+        f"the same run is stored with other amounts: {amounts}; another mapping?",
+    )
+    assert world.held()[other.record_id].components == other.components
+    return Outcome(RUNS, rejected=1)
 
 
 @scenario("413 from 10,000 bytes on", "smaller batches, remembered")
@@ -222,6 +244,40 @@ def much_poison(world: World) -> Outcome:
     return Outcome([number for number in RUNS if number not in guilty], rejected=len(guilty))
 
 
+@scenario(
+    "UNEXPECTED_ERROR for the only record that waits, healthy",
+    "rejected after 5 tries; a control shows each time that others are taken",
+)
+def lone_poison(world: World) -> Outcome:
+    world.direct.bulk_insert([world.record(0)])
+    world.put([123])
+    world.auditor.script = about(world, [123], UNEXPECTED)
+    world.drain()
+    return Outcome([0], rejected=1)
+
+
+@scenario("UNEXPECTED_ERROR for each of 40 that wait, healthy", "as for the only one")
+def lone_neighbours(world: World) -> Outcome:
+    guilty = range(100, 140)
+    world.direct.bulk_insert([world.record(0)])
+    world.put(guilty)
+    world.auditor.script = about(world, guilty, UNEXPECTED)
+    world.drain()
+    return Outcome([0], rejected=len(guilty))
+
+
+@scenario("UNEXPECTED_ERROR for everything, healthy; one record waits", "an outage: it is kept")
+def refuses_everything_of_one(world: World) -> Outcome:
+    world.direct.bulk_insert([world.record(0)])
+    world.put([123])
+    world.auditor.script = lambda request: UNEXPECTED if request.method == "POST" else None
+    world.drain()
+    assert len(world.auditor.requests) <= 31 * 5, "a storm"
+    world.auditor.script = lambda _request: None
+    world.drain()
+    return Outcome([0, 123])
+
+
 @scenario("UNEXPECTED_ERROR for everything, healthy", "an outage: nothing is rejected")
 def refuses_everything(world: World) -> Outcome:
     world.put(RUNS)
@@ -252,10 +308,33 @@ def fills_up(world: World) -> Outcome:
     return Outcome(RUNS)
 
 
-def _with_open(world: World) -> None:
-    world.put(RUNS, stop=False)
-    world.drain()
+@scenario(
+    "UNEXPECTED_ERROR, healthy: the Auditor's disk has room for 30 records, then for none",
+    "an outage: nothing is rejected",
+)
+def fills_up_to_the_last_row(world: World) -> Outcome:
     world.put(RUNS)
+    room = [30]
+
+    def script(request: Request) -> Fault:
+        rows = request.body.count(b'"record_id"')
+        if request.method != "POST" or rows > room[0]:
+            return UNEXPECTED if request.method == "POST" else None
+        room[0] -= rows
+        return None
+
+    world.auditor.script = script
+    world.drain(10)
+    assert len(world.held()) > 15
+    world.auditor.script = lambda _request: None
+    world.drain()
+    return Outcome(RUNS)
+
+
+def _with_open(world: World, numbers: Sequence[int] = RUNS) -> None:
+    world.put(numbers, stop=False)
+    world.drain()
+    world.put(numbers)
 
 
 @scenario("a stop time for a record that is not there (404)", "the record is inserted whole")
@@ -276,6 +355,29 @@ def bad_update(world: World) -> Outcome:
     world.drain()
     world.direct.update(world.record(5))
     return Outcome(RUNS, rejected=1)
+
+
+@scenario(
+    "the only stop time that waits is refused for ever", "rejected after 5 tries, as a record"
+)
+def lone_bad_update(world: World) -> Outcome:
+    _with_open(world, [5])
+    world.auditor.script = about(world, [5], UNEXPECTED)
+    world.direct.bulk_insert([world.record(0)])
+    world.drain()
+    world.direct.update(world.record(5))
+    return Outcome([0, 5], rejected=1)
+
+
+@scenario("all stop times are refused, healthy", "an outage: nothing is rejected")
+def refuses_all_updates(world: World) -> Outcome:
+    some = RUNS[:20]
+    _with_open(world, some)
+    world.auditor.script = lambda request: UNEXPECTED if request.method == "PUT" else None
+    world.drain(10)
+    world.auditor.script = lambda _request: None
+    world.drain()
+    return Outcome(some)
 
 
 @scenario("connections are cut while stop times are sent", KEPT)

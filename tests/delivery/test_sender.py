@@ -9,7 +9,7 @@ import pytest
 from collector.auditor.client import AuditorClientBuilder
 from collector.outbox import OutboxError
 from tests.delivery.faulty_auditor import Answer, Cut
-from tests.delivery.matrix import first
+from tests.delivery.matrix import UNEXPECTED, first
 from tests.delivery.world import NOW, World, new_world
 
 
@@ -121,6 +121,23 @@ def test_a_sick_auditor_is_an_outage_for_stop_times_too(world: World):
     world.auditor.script = lambda _request: Answer(500, b"UNEXPECTED_ERROR")
     assert world.sender.run_pass().state == "away"
     assert {waiting.tries for waiting in world.outbox.take(100, 10**6, world.now())} == {0}
+
+
+def test_an_auditor_that_refuses_everything_though_it_is_healthy_is_an_outage_told_once(
+    world: World,
+):
+    """It is over when something is taken, not when a health check says so."""
+    world.put([1])
+    world.auditor.script = lambda request: UNEXPECTED if request.method == "POST" else None
+    for _ in range(40):
+        assert world.sender.run_pass().state == "away"
+        world.time += timedelta(seconds=7)
+    world.auditor.script = lambda _request: None
+    world.drain()
+    assert [event["event"] for event in world.log if event["event"] != "sent"] == [
+        "sending interrupted; records wait in the outbox",
+        "sending again",
+    ]
 
 
 def test_an_idle_sender_asks_nothing(world: World):
