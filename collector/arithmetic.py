@@ -76,7 +76,7 @@ class Expression:
                 return lambda _: value
             case ast.Name(id=name):
                 self.fields.add(name)
-                return lambda fields: _number_of(fields, name)
+                return _field(name)
             case ast.UnaryOp(op=ast.USub(), operand=inner):
                 negated = self._compile(inner)
                 return lambda fields: -negated(fields)
@@ -99,11 +99,16 @@ class Expression:
         )
 
 
-def _number_of(fields: Fields, name: str) -> Number:
-    value = fields.get(name)
-    if value is None:
-        raise UnknownFieldError(name)
-    try:
-        return quantities.number(value)
-    except ValueError as error:
-        raise ValueError(f"{name} = {value!r}: {error}") from None
+def _field(name: str) -> Callable[[Fields], Number]:
+    def number_of(fields: Fields) -> Number:
+        value = fields.get(name)
+        if value.__class__ is int:
+            return value
+        if value is None:
+            raise UnknownFieldError(name)
+        try:
+            return quantities.number(value)
+        except ValueError as error:
+            raise ValueError(f"{name} = {value!r}: {error}") from None
+
+    return number_of

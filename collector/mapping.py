@@ -1,8 +1,8 @@
 """Turns the fields of a job into a Record, by the rules of the YAML file.
 
-The rules are compiled once, to plain functions over the fields; `Mapping.record` then costs a few
-microseconds. A rule that gives no value either leaves it out (`optional`, or its condition does not
-hold) or makes the job unmappable, with a reason that names the rule, the field and the value.
+The rules are compiled once, to plain functions over the fields; `Mapping.record` then costs about
+ten microseconds. A rule that gives no value either leaves it out (`optional`, or its condition does
+not hold) or makes the job unmappable, with a reason that names the rule, the field and the value.
 
 Text of a job is its user's: it is taken as one value whatever it holds, cut to what the Auditor
 stores (256 characters, no control characters), and never interpreted.
@@ -37,16 +37,20 @@ from collector.rules import (
 from collector.structured import item_of
 
 Fields = dict[str, Value]
-Found = Value | list[str] | None
-Evaluate = Callable[[Fields], Found]
 
 
 class UnmappableError(ValueError):
     """Raised for a job of which the rules make no record: rule, field, value, what was expected."""
 
 
-class _MissingError(Exception):
-    """Raised where a rule finds no value; its argument says why."""
+class _Missing(msgspec.Struct, frozen=True):
+    """What a rule gives that finds no value; raising would be slow, as most jobs lack something."""
+
+    why: str
+
+
+Found = Value | list[str] | _Missing | None
+Evaluate = Callable[[Fields], Found]
 
 
 class Mapping:
@@ -103,27 +107,29 @@ class Mapping:
         """
         fields = job.fields
         try:
-            meta = Meta()
-            for key, find in self._meta:
-                found = find(fields)
-                if found is not None:
-                    meta[key] = _texts(found)
+            meta = {
+                key: _texts(key, found)
+                for key, find in self._meta
+                if (found := find(fields)) is not None
+            }
             components = []
             for name, find, scores in self._components:
                 amount = find(fields)
                 if amount is None:
                     continue
-                component = Component(name, amount if type(amount) is int else round(amount))  # type: ignore[arg-type]
+                component = Component(name, amount if type(amount) is int else _whole(amount))
                 for score, find_score in scores:
                     value = find_score(fields)
                     if value is not None:
                         component.scores.append(Score(score, value))  # type: ignore[arg-type]
                 components.append(component)
             return Record(
-                f"{self._prefix}-{job.id}", job.start_at, job.stop_at, meta or None, components
+                f"{self._prefix}-{job.id}",
+                job.start_at,
+                job.stop_at,
+                Meta.of_checked(meta) if meta else None,
+                components,
             )
-        except _MissingError as missing:
-            raise UnmappableError(str(missing)) from None
         except (InvalidRecordError, OverflowError) as error:
             raise UnmappableError(str(error)) from None
 
@@ -150,16 +156,12 @@ class Mapping:
         def first(fields: Fields) -> Found:
             missing = None
             for find in finds:
-                try:
-                    found = find(fields)
-                except _MissingError as error:
-                    missing = missing or error
-                    continue
-                if found is not None:
+                found = find(fields)
+                if found.__class__ is _Missing:
+                    missing = missing or found
+                elif found is not None:
                     return found
-            if missing is not None:
-                raise missing
-            return None
+            return missing
 
         return first
 
@@ -176,17 +178,15 @@ class Mapping:
             required = find
 
             def find(fields: Fields) -> Found:
-                try:
-                    return required(fields)
-                except _MissingError:
-                    return default
+                found = required(fields)
+                return default if found.__class__ is _Missing else found
 
         if rule.only_if is not None:
             return _only_if(self._conditions(rule.only_if), find)
         return find
 
     def _value(self, what: str, rule: Rule, kind: Kind) -> Evaluate:
-        """The function that takes a rule's value, in its type, or raises _MissingError."""
+        """The function that takes a rule's value, in its type, or says that it is missing."""
         if rule.value is not None:
             constant = rule.value
             return lambda _: constant
@@ -198,12 +198,12 @@ class Mapping:
 
         def converted(fields: Fields) -> Found:
             value = get(fields)
-            if value.__class__ is int and factor is None:
+            if value.__class__ is _Missing or (value.__class__ is int and factor is None):
                 return value
             try:
                 found = convert(value)
             except ValueError as error:
-                raise _MissingError(f"{what}: {source} = {_shown(value)}: {error}") from None
+                return _Missing(f"{what}: {source} = {_shown(value)}: {error}")
             return found if factor is None else found * factor  # type: ignore[operator]
 
         return converted
@@ -216,9 +216,9 @@ class Mapping:
             try:
                 return expression(fields)
             except UnknownFieldError as error:
-                raise _MissingError(f"{what}: the job has no {error.args[0]} ({text})") from None
+                return _Missing(f"{what}: the job has no {error.args[0]} ({text})")
             except ValueError as error:
-                raise _MissingError(f"{what}: {error}") from None
+                return _Missing(f"{what}: {error}")
 
         return evaluate
 
@@ -227,21 +227,22 @@ class Mapping:
         self.fields.add(field)
         item, regex = rule.item, pattern(rule.matches) if rule.matches else None
         group = 1 if regex and regex.groups else 0
+        absent = _Missing(f"{what}: the job has no {field}")
 
         def get(fields: Fields) -> Found:
             value: Found = fields.get(field)
             if value is None or value == "":
-                raise _MissingError(f"{what}: the job has no {field}")
+                return absent
             if item is not None:
                 text = value
                 value = item_of(_text(text), item)
                 if value is None:
-                    raise _MissingError(f"{what}: {field} = {_shown(text)} has no item {item}")
+                    return _Missing(f"{what}: {field} = {_shown(text)} has no item {item}")
             if regex is not None:
                 text = _text(value)
                 match = regex.search(text)
                 if match is None or match[group] is None:
-                    raise _MissingError(
+                    return _Missing(
                         f"{what}: {field} = {_shown(text)} does not match {regex.pattern}"
                     )
                 value = match[1] if group else text
@@ -297,12 +298,26 @@ def _text(value: Found) -> str:
     return str(value)
 
 
-def _texts(value: Found) -> list[str]:
+def _whole(amount: Found) -> int:
+    """The whole number that an amount stands for."""
+    if isinstance(amount, _Missing):
+        raise UnmappableError(amount.why)
+    return round(amount)  # type: ignore[arg-type] # numbers only: see _rule
+
+
+def _texts(key: str, value: Found) -> list[str]:
     """A value as meta: texts that every Auditor stores."""
-    if isinstance(value, str) and value.isprintable() and len(value) <= NAME_LIMIT_GRAPHEMES:
-        if value.isspace():
-            return ["\N{OPEN BOX}"]
-        return [value]
+    if (
+        value.__class__ is str
+        and 0 < len(value) <= NAME_LIMIT_GRAPHEMES
+        and value.isprintable()
+        and not value.isspace()
+    ):
+        return [value]  # nearly always; as check_name has it
+    if isinstance(value, _Missing):
+        raise UnmappableError(value.why)
+    if value == "":
+        check_name("", "value of meta", key)
     return [storable(_text(one)) for one in (value if isinstance(value, list) else [value])]
 
 
@@ -311,8 +326,11 @@ def storable(text: str) -> str:
 
     Blank text becomes an open box, since the server refuses it and a job must not be lost by it.
     """
-    cut = text if len(text) <= NAME_LIMIT_GRAPHEMES else text[: NAME_LIMIT_GRAPHEMES - 1] + "…"
-    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in cut)
+    clean = text if len(text) <= NAME_LIMIT_GRAPHEMES else text[: NAME_LIMIT_GRAPHEMES - 1] + "…"
+    if not clean.isprintable():
+        clean = "".join(
+            char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in clean
+        )
     return clean if clean.strip() else "\N{OPEN BOX}"
 
 

@@ -109,6 +109,16 @@ class Meta(dict[str, list[str]]):
         super().__init__()
         self.update(values)
 
+    @classmethod
+    def of_checked(cls, values: dict[str, list[str]]) -> Self:
+        """Makes a meta of keys and texts that `check_name` has let through, or would.
+
+        Not for anything else: what comes out is not looked at again.
+        """
+        meta = cls()
+        dict.update(meta, values)
+        return meta
+
     def update(self, values: Mapping[str, Iterable[str]]) -> None:  # type: ignore[override] # narrower on purpose
         """Inserts all keys of a mapping."""
         for key in values:
