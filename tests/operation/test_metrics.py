@@ -187,6 +187,7 @@ def test_a_port_that_is_taken_stops_no_accounting(site: Watched, auditor: Runnin
     assert "metrics cannot be served" in site.said()
 
 
+@pytest.mark.slow
 def test_slow_and_broken_clients_hold_up_nothing(site: Watched, auditor: RunningAuditor):
     """Clients that say nothing, garbage, or endless headers: records are sent, the page answers."""
     with service(site) as (process, _):
@@ -218,6 +219,7 @@ def test_slow_and_broken_clients_hold_up_nothing(site: Watched, auditor: Running
     assert "Traceback" not in site.said()
 
 
+@pytest.mark.slow
 def test_only_get_is_answered(site: Watched):
     """Nothing that is sent has any effect."""
     with service(site):
@@ -244,6 +246,7 @@ def test_the_textfile_is_whole_and_for_everybody(site: Watched):
     assert not list(site.folder.glob(".collector.prom*"))
 
 
+@pytest.mark.slow
 def test_a_textfile_that_cannot_be_written_is_told_once(site: Watched, auditor: RunningAuditor):
     """And accounting goes on."""
     site.config.write_text(site.config.read_text().replace("collector.prom", "no/collector.prom"))

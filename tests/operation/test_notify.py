@@ -95,6 +95,7 @@ def test_a_source_that_hangs_is_not_covered_up(site: Site):
     assert site.said().count("hangs; systemd will start anew") == 1
 
 
+@pytest.mark.slow
 def test_a_sender_that_hangs_is_not_covered_up(tmp_path: Path, mute: str):
     """An Auditor that never answers, with a long time-out of ours: no food meanwhile."""
     site = Site(tmp_path, mute)
@@ -106,6 +107,7 @@ def test_a_sender_that_hangs_is_not_covered_up(tmp_path: Path, mute: str):
         assert heard is None or "WATCHDOG" not in heard
 
 
+@pytest.mark.slow
 def test_a_manager_that_reads_nothing_holds_up_nothing(site: Site, auditor: RunningAuditor):
     """Its socket fills up; records are sent all the same, and the end comes."""
     with service(site) as (process, _):
@@ -127,6 +129,7 @@ def test_a_dead_poll_ends_the_daemon(site: Site):
     assert '"died"' in site.said()
 
 
+@pytest.mark.slow
 def test_time_is_asked_for_while_a_batch_is_in_flight(tmp_path: Path, mute: str):
     """EXTEND_TIMEOUT_USEC, until the request has ended one way or the other."""
     site = Site(tmp_path, mute)
