@@ -40,8 +40,10 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls.key", why)])
     builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
     try:
-        if tls.certificate and tls.key and tls.ca:
-            builder.with_tls(tls.certificate, tls.key, tls.ca)
+        if tls.certificate and tls.key:
+            builder.with_tls(tls.certificate, tls.key)
+        if tls.ca:
+            builder.with_ca(tls.ca)
         return builder.build_blocking()
     except ValueError as error:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls", str(error))]) from error

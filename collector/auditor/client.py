@@ -44,7 +44,8 @@ class AuditorClientBuilder:
     def __init__(self) -> None:
         self._address = "http://127.0.0.1:8080"
         self._timeout_s = DEFAULT_TIMEOUT_S
-        self._tls: tuple[Path, Path, Path] | None = None
+        self._certificate: tuple[Path, Path] | None = None
+        self._ca: Path | None = None
 
     def address(self, address: str, port: int) -> Self:
         """Sets host and port, to be reached over HTTP, or over HTTPS after `with_tls`.
@@ -72,13 +73,24 @@ class AuditorClientBuilder:
         return self
 
     def with_tls(
-        self, client_cert_path: str | Path, client_key_path: str | Path, ca_cert_path: str | Path
+        self,
+        client_cert_path: str | Path,
+        client_key_path: str | Path,
+        ca_cert_path: str | Path | None = None,
     ) -> Self:
         """Sets the PEM files of the client's certificate, its key, and the CA of the server.
 
+        The address becomes an HTTPS one. Without a CA the system's are trusted.
+        """
+        self._certificate = (Path(client_cert_path), Path(client_key_path))
+        return self if ca_cert_path is None else self.with_ca(ca_cert_path)
+
+    def with_ca(self, ca_cert_path: str | Path) -> Self:
+        """Sets the PEM file of the CA of the server, for one that asks for no certificate.
+
         The address becomes an HTTPS one.
         """
-        self._tls = (Path(client_cert_path), Path(client_key_path), Path(ca_cert_path))
+        self._ca = Path(ca_cert_path)
         return self
 
     def build(self) -> "AuditorClient":
@@ -99,12 +111,12 @@ class AuditorClientBuilder:
 
     def _settings(self) -> _Settings:
         address = self._address
-        if self._tls is not None:
+        if self._certificate or self._ca:
             address = address.replace("http://", "https://", 1)
         return {
             "base_url": address,
             "timeout": self._timeout_s,
-            "verify": _tls_context(address, self._tls),
+            "verify": _tls_context(address, self._certificate, self._ca),
             "headers": {"content-type": "application/json", "user-agent": "auditor-collector"},
         }
 
@@ -380,25 +392,26 @@ def _answer(response: httpx.Response) -> Answer:
     return Answer(response.status_code, dict(response.headers), body)
 
 
-def _tls_context(address: str, files: tuple[Path, Path, Path] | None) -> ssl.SSLContext:
+def _tls_context(
+    address: str, certificate: tuple[Path, Path] | None, ca: Path | None
+) -> ssl.SSLContext:
     """How to know the server; for plain HTTP a context that trusts nobody and costs nothing."""
     if not address.startswith("https://"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if files is None:
-        return ssl.create_default_context()
-    certificate, key, ca = files
-    for path in files:
-        if not path.is_file():
+    for path in (*(certificate or ()), ca):
+        if path is not None and not path.is_file():
             raise ValueError(f"TLS: there is no file {path}")
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"TLS: {ca} is not a PEM file of certificates: {error}") from error
     try:
-        context.load_cert_chain(certificate, key)
+        if certificate is not None:
+            context.load_cert_chain(*certificate, password="")  # never asked for
     except (OSError, ssl.SSLError) as error:
+        names = " and ".join(map(str, certificate or ()))
         raise ValueError(
-            f"TLS: {certificate} and {key} are not a certificate and its key in PEM: {error}"
+            f"TLS: {names} are not a certificate and its key in PEM: {error}"
         ) from error
     return context
 

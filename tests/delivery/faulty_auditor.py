@@ -7,6 +7,7 @@ What was forwarded was carried out; what the client is told about it is the scri
 import contextlib
 import http.client
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -70,9 +71,10 @@ class FaultyAuditor(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, behind: str, port: int = 0) -> None:
+    def __init__(self, behind: str, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.behind = behind
+        self._tls = tls
         self.script: Script = lambda _request: None
         self.requests: list[Request] = []
         self.faults = 0
@@ -82,11 +84,20 @@ class FaultyAuditor(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.server_address[1]}"
 
     def count(self, kind: str) -> int:
         """How many requests of a kind came in."""
         return sum(request.kind == kind for request in self.requests)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """A connection; its handshake is left to its own thread."""
+        connection, address = super().get_request()
+        if self._tls is None:
+            return connection, address
+        return self._tls.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        ), address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what some tests are about."""
@@ -104,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: FaultyAuditor
 
     def handle_one_request(self) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             super().handle_one_request()
 
     def do_GET(self) -> None:
@@ -166,9 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def faulty_auditor(behind: str) -> Iterator[FaultyAuditor]:
+def faulty_auditor(behind: str, tls: ssl.SSLContext | None = None) -> Iterator[FaultyAuditor]:
     """A fault-injecting Auditor for as long as the context lasts."""
-    auditor = FaultyAuditor(behind)
+    auditor = FaultyAuditor(behind, tls=tls)
     try:
         yield auditor
     finally:

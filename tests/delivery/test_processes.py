@@ -29,4 +29,4 @@ def test_a_backfill_does_not_wait_for_ever_for_a_record_that_is_refused_for_ever
     assert result.returncode == 1
     assert "1  rejected" in result.stdout
     assert "0  waiting" in result.stdout
-    assert "UNEXPECTED_ERROR (tried 5 times" in site.run("rejected", "list").stdout
+    assert "refused  poison-1" in site.run("rejected", "list").stdout
