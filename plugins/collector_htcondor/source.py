@@ -1,68 +1,22 @@
-"""The source `htcondor`: jobs, or runs of jobs, from the history files of a schedd.
-
-Promises: every ad of the history files is in exactly one of `jobs`, `unreadable` and `filtered`;
-a checkpoint continues exactly behind the ads of its batch, whatever rotation did meanwhile; files
-that are gone before they were read are told. Nothing is kept between two polls, so a crash leaves
-nothing that a checkpoint does not hold.
-"""
+"""The source `htcondor`: chooses where the accounting is read, and hands on what is read there."""
 
 import importlib.resources
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import ClassVar, Literal
-
-import msgspec
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar
 
 from collector.config import SourceSection
-from collector.source import (
-    Batch,
-    Checkpoint,
-    Context,
-    Finding,
-    Job,
-    Source,
-    SourceError,
-    Unreadable,
-)
-from collector_htcondor import classad, history, torn
-from collector_htcondor.jobs import EpochReader, JobReader, Runs, Suspicious
+from collector.source import Batch, Checkpoint, Context, Finding, Job, Source, Unreadable
+from collector_htcondor.files import HistoryFiles
+from collector_htcondor.jobs import EpochReader, JobReader
+from collector_htcondor.remote import CondorHistory
+from collector_htcondor.section import HTCondorSection
 
-_SPOOL = Path("/var/lib/condor/spool")
-
-
-class HTCondorSection(SourceSection, kw_only=True):
-    """The keys of a source with `plugin: htcondor`."""
-
-    mode: Literal["history", "epochs"] = "history"
-    """What is read: `history`, one ad for each job that left the queue; `epochs`, one for each run
-    of a job (HTCondor 10 and later; without local and scheduler universe)."""
-    history: Path = _SPOOL / "history"
-    """With `mode: history`: the file; its rotated files are found beside it. `condor_config_val
-    HISTORY` on the schedd's machine tells where it is."""
-    epoch_history: Path = _SPOOL / "epoch_history"
-    """With `mode: epochs`: the file, likewise; `condor_config_val JOB_EPOCH_HISTORY`."""
-    run: Runs = "last"
-    """With `mode: history`, what the record of a job that ran more than once stands for: its `last`
-    run, from its real start to its real end, or all its runs in `total`, as long before its end as
-    all together."""
-    suspicious: Suspicious = "flag"
-    """What becomes of a job with impossible values, which its user may have set: `flag` records it,
-    with the field `Suspicious` naming them; `reject` puts it into the rejected table."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mode == "epochs" and self.run == "total":
-            raise ValueError("run: total does not go with mode: epochs, where each run counts")
-
-
-class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
-    files: list[history.Position]
+__all__ = ["HTCondorSection", "HTCondorSource"]
 
 
 class HTCondorSource(Source):
-    """Follows the history files of one schedd."""
+    """Reads the jobs, or the runs of jobs, of one schedd or several."""
 
     Section = HTCondorSection
     mapping: ClassVar[str] = (
@@ -73,237 +27,19 @@ class HTCondorSource(Source):
     def __init__(self, section: SourceSection, context: Context) -> None:
         super().__init__(section, context)
         keys = self.section
-        reads_epochs = keys.mode == "epochs"
-        self._current = keys.epoch_history if reads_epochs else keys.history
-        reader = EpochReader if reads_epochs else JobReader
-        self._reader = reader(context.fields, keys.run, keys.suspicious)
+        made = EpochReader if keys.mode == "epochs" else JobReader
+        reader = made(context.fields, keys.run, keys.suspicious)
+        place = CondorHistory if keys.mode == "condor_history" else HistoryFiles
+        self._place = place(keys, context, reader)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
-        known = _positions(checkpoint)
-        files = self._files()
-        positions = {
-            file.head: self._position(file, known.get(file.head) or history.Position(file.head))
-            for file in files
-        }
-        lost = [one for head, one in known.items() if head not in positions and not one.ended]
-        for position in lost:
-            self._tell_gap(position, [file for file in files if file.head not in known])
-        due = [file for file in files if not positions[file.head].ended]
-        total_bytes = sum(file.size_bytes - positions[file.head].at for file in due)
-        read_bytes = 0
-        if lost:
-            yield Batch(checkpoint=_checkpoint(positions))
-        for file in due:
-            before = positions[file.head].at
-            for piece in self._pieces(file, positions[file.head]):
-                read_bytes += piece.position.at - before
-                before = piece.position.at
-                positions[file.head] = piece.position
-                batch = self._batch(piece)
-                batch.checkpoint = _checkpoint(positions)
-                batch.progress = min(read_bytes / total_bytes, 1.0) if total_bytes else 1.0
-                yield batch
-                if self.context.stop.is_set():
-                    return
+        return self._place.poll(checkpoint)
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
-        files = self._files()
-        oldest_at = min(filter(None, map(_left_at, files)), default=None)
-        if oldest_at is None or oldest_at > since:
-            self.context.log.warning(
-                "history begins after the period",
-                history=str(self._current),
-                oldest_at=str(oldest_at),
-                since=str(since),
-            )
-        total_bytes = sum(file.size_bytes for file in files) or 1
-        read_bytes = 0
-        for file in files:
-            before = 0
-            for piece in self._pieces(file, history.Position(file.head)):
-                read_bytes += piece.position.at - before
-                before = piece.position.at
-                batch = self._batch(piece)
-                read = batch.jobs
-                batch.jobs = [job for job in read if job.stop_at and since <= job.stop_at < until]
-                batch.progress = min(read_bytes / total_bytes, 1.0)
-                yield batch
-                if self.context.stop.is_set():
-                    return
+        return self._place.backfill(since, until)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
-        position = where.rpartition(":")[2]
-        try:
-            ad = torn.whole(raw, int(position) if position.isdigit() else None).raw
-        except torn.TornError as error:
-            return Unreadable(raw, where, str(error))
-        found = self._reader.job(ad, where)
-        return Unreadable(raw, where, found) if isinstance(found, str) else found
+        return self._place.parse(raw, where)
 
     def check(self) -> Iterator[Finding]:
-        current = self._current
-        try:
-            files = self._files()
-        except SourceError as error:
-            yield Finding(ok=False, text=str(error))
-            return
-        size_bytes = sum(file.size_bytes for file in files)
-        oldest_at = min(filter(None, map(_left_at, files)), default=None)
-        span = "no job yet" if oldest_at is None else f"the oldest job left the queue {oldest_at}"
-        yield Finding(
-            ok=True,
-            text=f"{current}: {len(files)} history files, {size_bytes} bytes, {span}. The schedd "
-            "removes the oldest: if the collector is down for longer than that, jobs are lost. "
-            "MAX_HISTORY_LOG and MAX_HISTORY_ROTATIONS in HTCondor's configuration set how many "
-            "it keeps (by default 2 × 20 MB)",
-        )
-
-    def _files(self) -> list[history.File]:
-        """The history files with an ad in them, each file once whatever its copies.
-
-        Raises:
-            SourceError: when there is none, or one cannot be read.
-        """
-        current = self._current
-        try:
-            if not history.paths(current):
-                name = "HISTORY" if self.section.mode == "history" else "JOB_EPOCH_HISTORY"
-                raise SourceError(
-                    f"{current}: there is no history file, nor a rotated one beside it; expected "
-                    f"what `condor_config_val {name}` says on the machine of the schedd"
-                )
-            found: dict[str, history.File] = {}
-            for file in history.files(current):
-                other = found.get(file.head)
-                if other is None or file.size_bytes >= other.size_bytes:
-                    found.pop(file.head, None)
-                    found[file.head] = file
-        except OSError as error:
-            raise self._cannot_read(error) from error
-        return list(found.values())
-
-    def _position(self, file: history.File, position: history.Position) -> history.Position:
-        """The position, if the file still is what was read up to there; else its beginning."""
-        try:
-            if history.continues(file, position):
-                return position
-        except OSError as error:
-            raise self._cannot_read(error) from error
-        self.context.log.warning(
-            "history file was rewritten; reading it again",
-            path=str(file.path),
-            position_bytes=position.at,
-            size_bytes=file.size_bytes,
-        )
-        return history.Position(file.head)
-
-    def _pieces(self, file: history.File, position: history.Position) -> Iterator[history.Piece]:
-        try:
-            yield from history.read(file, position)
-        except FileNotFoundError:
-            return  # rotated or removed since it was listed; the next poll finds it, or tells
-        except OSError as error:
-            raise self._cannot_read(error) from error
-
-    def _cannot_read(self, error: OSError) -> SourceError:
-        return SourceError(
-            f"{error.filename or self._current}: cannot be read: {error.strerror}; "
-            "the schedd's history is readable to everybody by default, and the spool directory "
-            "must be too"
-        )
-
-    def _batch(self, piece: history.Piece) -> Batch:
-        jobs: list[Job] = []
-        unreadable: list[Unreadable] = []
-        filtered: Counter[str] = Counter()
-        make, path = self._reader.job, str(piece.path)
-        for ad in piece.ads:
-            raw, where = ad.raw, f"{path}:{ad.at}"
-            if not ad.intact:
-                try:
-                    raw, begin = self._untangled(ad, where, unreadable)
-                except torn.TornError as error:
-                    unreadable.append(Unreadable(raw, where, str(error)))
-                    continue
-                where = f"{path}:{ad.at + begin}"
-            found = make(raw, where)
-            if isinstance(found, Job):
-                jobs.append(found)
-            elif isinstance(found, str):
-                filtered[found] += 1
-            else:
-                unreadable.append(found)
-        if piece.stump:
-            where = f"{path}:{piece.position.at}"
-            unreadable.append(Unreadable(piece.stump, where, _STUMP))
-        return Batch(jobs, unreadable, dict(filtered))
-
-    def _untangled(
-        self, ad: history.Ad, where: str, unreadable: list[Unreadable]
-    ) -> tuple[bytes, int]:
-        """The ad without the stump of another that stands before it, and how long that is.
-
-        Raises:
-            TornError: when it is not surely one whole ad.
-        """
-        if ad.missing_bytes:
-            raise torn.TornError(
-                f"the ad is larger than {history.AD_LIMIT_BYTES} bytes; "
-                f"{ad.missing_bytes} bytes of it are left out here"
-            )
-        found = torn.whole(ad.raw, ad.at)
-        if found.begin:
-            stump = ad.raw[1 : found.begin + 1]
-            of = classad.attribute(b"\n" + stump, "GlobalJobId")
-            self.context.log.warning("torn ad in the history", where=where, job=_shown(of))
-            if of is None or of != classad.attribute(found.raw, "GlobalJobId"):
-                unreadable.append(Unreadable(stump, where, _STUMP))
-        return found.raw, found.begin
-
-    def _tell_gap(self, lost: history.Position, unread: Iterable[history.File]) -> None:
-        """Tells that jobs may be lost between what was read last and the oldest file not read."""
-        first_at = min(filter(None, map(_left_at, unread)), default=None)
-        self.context.log.error(
-            "history was rotated away before it was read; jobs may be missing",
-            history=str(self._current),
-            read_until=_instant(lost.left),
-            continues_at=first_at and first_at.isoformat(),
-            hint="raise MAX_HISTORY_LOG or MAX_HISTORY_ROTATIONS in HTCondor's configuration",
-        )
-
-
-_STUMP = (
-    "the ad is torn: its end was never written. A schedd that was killed meanwhile writes the job "
-    "again when it restarts; a failed write (a full disk) loses it. Look whether a record of the "
-    "job is there before discarding this"
-)
-
-
-def _positions(checkpoint: Checkpoint | None) -> dict[str, history.Position]:
-    if checkpoint is None:
-        return {}
-    try:
-        found = msgspec.convert(checkpoint, _Checkpoint)
-    except msgspec.ValidationError as error:
-        raise SourceError(
-            f"the checkpoint {checkpoint!r} is not one of this plugin: {error}"
-        ) from error
-    return {position.head: position for position in found.files}
-
-
-def _checkpoint(positions: dict[str, history.Position]) -> Checkpoint:
-    return msgspec.to_builtins(_Checkpoint(list(positions.values())))
-
-
-def _left_at(file: history.File) -> datetime | None:
-    """When the first job of a file left the queue."""
-    left = history.left_queue(file.first)
-    return datetime.fromtimestamp(left, UTC) if left else None
-
-
-def _instant(epoch_s: int) -> str | None:
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat() if epoch_s else None
-
-
-def _shown(text: bytes | None) -> str | None:
-    return None if text is None else text.decode(errors="replace")
+        return self._place.check()
