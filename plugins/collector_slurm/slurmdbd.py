@@ -8,6 +8,8 @@ What is promised, and how:
 - *Every run once.* `-D` shows all runs of a requeued or resized job. The first run of a job keeps
   the plain job id; which one is the first is asked of slurmdbd, not remembered, so that it does
   not depend on what was read before.
+- *All of a run.* A window of `sacct` shows only the steps that touch it, and sums CPU time over
+  those: so windows tell which runs there are, and their steps are asked for by job id.
 - *Nothing unfinished.* Rows without an End, and rows that slurmdbd has not heard everything of,
   are left to a later poll, within the overlap.
 - *Nothing half.* The checkpoint moves to the end of a window after `sacct` has ended well, and
@@ -126,10 +128,10 @@ class Slurmdbd:
         columns = self._columns("JobIDRaw")
         runs = [
             run
-            for run in self._runs([f"--jobs={JobId.parse(job_id)}"], columns)
+            for run in self._runs([f"--jobs={JobId.parse(job_id)}"], columns.without_steps())
             if run.values.get("JobIDRaw") == job_id
         ]
-        return self._batch(runs, open_too=self._section.track_running)
+        return self._batch(runs, columns, open_too=self._section.track_running)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`."""
@@ -179,13 +181,17 @@ class Slurmdbd:
             Batches, and whether it is the last one: then `sacct` has ended well.
         """
         before = time.monotonic()
-        runs = self._runs(self._window_arguments(window), columns)
+        runs = (
+            run  # a window of one second would show two
+            for run in self._runs(self._window_arguments(window), columns.without_steps())
+            if window.begin <= sacct.ended(run) < window.end
+        )
         some, following = list(islice(runs, _BATCH_RUNS)), list(islice(runs, _BATCH_RUNS))
         while following:
-            yield self._batch(some, new_from), False
+            yield self._batch(some, columns, new_from), False
             some, following = following, list(islice(runs, _BATCH_RUNS))
         self._pace.took(time.monotonic() - before)
-        yield self._batch(some, new_from), True
+        yield self._batch(some, columns, new_from), True
 
     def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
         """Reads the runs that began, and the ends of those that no window will show.
@@ -194,21 +200,22 @@ class Slurmdbd:
         end outside of all windows: so the runs that no longer run are asked for one by one.
         """
         running = {}
+        without_steps = columns.without_steps()
         if self._section.track_running:
             arguments = self._window_arguments(Window(now - 1, now + 1), sacct.RUNNING_STATES)
             running = {
                 run.handle: run
-                for run in self._runs(arguments, columns.without_steps())
+                for run in self._runs(arguments, without_steps)
                 if sacct.is_running(run)
             }
         new = iter([run for handle, run in running.items() if handle not in at.running])
         while some := list(islice(new, _BATCH_RUNS)):
             at.running.update({run.handle: run.values["JobID"] for run in some})
-            yield self._batch(some, open_too=True)
+            yield self._batch(some, without_steps, open_too=True)
         gone = iter([one for one in at.running.items() if one[0] not in running])
         while chunk := dict(islice(gone, _BATCH_RUNS)):
             ids = ",".join(sorted(set(chunk.values())))
-            found = {run.handle: run for run in self._runs([f"--jobs={ids}"], columns)}
+            found = {run.handle: run for run in self._runs([f"--jobs={ids}"], without_steps)}
             ended = []
             for handle, job_id in chunk.items():
                 run = found.get(handle)
@@ -219,13 +226,16 @@ class Slurmdbd:
                 else:
                     ended.append(run)
                 del at.running[handle]
-            yield self._batch(ended)
+            yield self._batch(ended, columns)
 
-    def _batch(self, runs: list[Run], new_from: int = 0, *, open_too: bool = False) -> Batch:
+    def _batch(
+        self, runs: list[Run], columns: Columns, new_from: int = 0, *, open_too: bool = False
+    ) -> Batch:
         """Makes jobs of runs.
 
         Args:
-            runs: the runs.
+            runs: the runs, read without their steps.
+            columns: what is wanted of them.
             new_from: those left out for good count only when they ended since then, in epoch
                 seconds; those left out for now will be read again.
             open_too: whether runs that have not ended are jobs too.
@@ -239,8 +249,9 @@ class Slurmdbd:
                 accounted.append(run)
             elif reason not in _LATER and sacct.ended(run) >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
-        firsts = self._firsts(accounted)
-        for run in accounted:
+        by_handle, firsts = self._whole(accounted, columns)
+        for known in accounted:
+            run = known if sacct.is_running(known) else by_handle.get(known.handle, known)
             job = sacct.job_of(
                 run,
                 self._identity,
@@ -253,18 +264,29 @@ class Slurmdbd:
                 batch.unreadable.append(job)
         return batch
 
-    def _firsts(self, runs: list[Run]) -> dict[tuple[str, str], int]:
-        """When the first run of each job began, whenever that was."""
+    def _whole(
+        self, runs: list[Run], columns: Columns
+    ) -> tuple[dict[str, Run], dict[tuple[str, str], int]]:
+        """Asks for jobs by their ids, which shows all of their runs with all of their steps.
+
+        Returns:
+            Their runs, if steps are wanted; and when the first run of each job began, whenever
+            that was.
+        """
         if not runs:
-            return {}
-        columns = Columns(sacct.KEY_COLUMNS, steps=False, delimiter="\x1f")
-        ids = sorted({run.values["JobID"] for run in runs})
+            return {}, {}
+        if not columns.steps:
+            columns = Columns(sacct.KEY_COLUMNS, steps=False, delimiter="\x1f")
+        by_handle: dict[str, Run] = {}
         firsts: dict[tuple[str, str], int] = {}
+        ids = sorted({run.values["JobID"] for run in runs})
         for run in [*runs, *self._runs([f"--jobs={','.join(ids)}"], columns)]:
+            if columns.steps:
+                by_handle[run.handle] = run
             start = sacct.began(run)
             if start is not None and sacct.has_nodes(run):
                 firsts[run.key] = min(start, firsts.get(run.key, start))
-        return firsts
+        return by_handle, firsts
 
     def _runs(self, arguments: list[str], columns: Columns) -> Iterator[Run]:
         """Calls `sacct` and gives the runs that it prints."""

@@ -39,6 +39,7 @@ FILTERS = {
     "qos": "QOS",
     "clusters": "Cluster",
 }
+CPU_TIMES = ("TotalCPU", "UserCPU", "SystemCPU")
 FLAGS = ("duplicates", "parsable", "noheader", "noconvert", "allocations", "allusers")
 
 
@@ -64,13 +65,23 @@ def jobs_of(rows: list[dict[str, str]]) -> list[list[dict[str, str]]]:
     return jobs
 
 
+def window(options: dict[str, str]) -> tuple[int, int]:
+    """The seconds that -S and -E mean; an instant is taken for two."""
+    if "starttime" not in options:
+        return 0, 2**40
+    begin = second(options["starttime"])
+    end = begin if "state" in options else 2**40
+    if "endtime" in options:
+        end = second(options["endtime"])
+    if end < begin:
+        sys.exit("sacct: error: Start time requested is after end time.")
+    return begin, max(end, begin + 1)
+
+
 def in_window(row: dict[str, str], options: dict[str, str]) -> bool:
     """Whether sacct shows a run for -S, -E and -s."""
     states = options.get("state", "").split(",") if "state" in options else []
-    begin = second(options["starttime"])
-    end = second(options["endtime"]) if "endtime" in options else begin if states else 2**40
-    if end < begin:
-        sys.exit("sacct: error: Start time requested is after end time.")
+    begin, end = window(options)
     unsupported = [state for state in states if state not in CODES]
     if unsupported:
         sys.exit(f"sacct: fatal: unrecognized job state value '{unsupported[0]}'")
@@ -78,13 +89,46 @@ def in_window(row: dict[str, str], options: dict[str, str]) -> bool:
     if not states:
         return eligible is not None and eligible < end and (ended is None or ended >= begin)
     state = row["State"].split()[0]
-    ran = started is not None and started <= end and (ended is None or ended >= begin)
+    over = ended is not None and ended > begin
+    ran = started is not None and started < end and (over or state in ("RUNNING", "SUSPENDED"))
     return any(
         (code in ENDED and CODES[code] == state and ended is not None and begin <= ended <= end)
-        or (code == "R" and state != "SUSPENDED" and ran)
+        or (code == "R" and (over or state == "RUNNING") and ran)
         or (code == "S" and state == "SUSPENDED" and ran)
         for code in states
     )
+
+
+def shown_of(run: list[dict[str, str]], options: dict[str, str]) -> list[dict[str, str]]:
+    """The rows of a run: steps that do not touch the window are neither shown nor summed up."""
+    if "allocations" in options:
+        return [{**run[0], **dict.fromkeys(CPU_TIMES, "00:00:00")}]
+    begin, end = window(options)
+    steps = [
+        step
+        for step in run[1:]
+        if (number(step["Start"]) or 0) <= end and (number(step["End"]) or end) >= begin
+    ]
+    if len(steps) == len(run) - 1:
+        return run
+    sums = {name: clock(sum(seconds(step[name]) for step in steps)) for name in CPU_TIMES}
+    return [{**run[0], **sums}, *steps]
+
+
+def seconds(text: str) -> float:
+    """The CPU time `[[days-]hours:]minutes:seconds[.fraction]`."""
+    days, _, rest = text.rpartition("-")
+    total = 0.0
+    for part in rest.split(":"):
+        total = total * 60 + float(part)
+    return total + int(days or 0) * 86400
+
+
+def clock(total: float) -> str:
+    """The other way round."""
+    if total < 3600:
+        return f"{int(total // 60):02}:{total % 60:06.3f}"
+    return f"{int(total // 3600):02}:{int(total // 60 % 60):02}:{int(total % 60):02}"
 
 
 def wanted(row: dict[str, str], ids: list[str]) -> bool:
@@ -132,14 +176,15 @@ def main(rows_file: str, *arguments: str) -> None:
             runs = [run for run in runs if run[0].get(column) in options[option].split(",")]
     if "duplicates" not in options:
         last = {run[0]["JobID"]: run[0]["DBIndex"] for run in runs}
-        runs = [run for run in runs if last[run[0]["JobID"]] == run[0]["DBIndex"]]
+        runs = [
+            run
+            for run in runs
+            if last[run[0]["JobID"]] == run[0]["DBIndex"] or run[0]["State"] == "RESIZING"
+        ]
     for run in runs:
-        for row in run[:1] if "allocations" in options else run:
-            shown = dict(row)
-            if "allocations" in options:
-                shown |= dict.fromkeys(("TotalCPU", "UserCPU", "SystemCPU"), "00:00:00")
+        for row in shown_of(run, options):
             sys.stdout.write(
-                "".join(shown.get(name, "") + options["delimiter"] for name in names) + "\n"
+                "".join(row.get(name, "") + options["delimiter"] for name in names) + "\n"
             )
 
 

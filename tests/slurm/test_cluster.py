@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from collector.quantities import duration_s
 from collector.record import Record
-from collector.source import SourceError
+from collector.source import Job, SourceError
 from tests.auditor_server import running_auditor
+from tests.slurm.both_saccts import differences
 from tests.slurm.cluster import Cluster, UnavailableError, eventually, running_cluster
 from tests.slurm.standin import jobs, program, quiet, source
 from tests.slurm.verify import Collecting, compare
@@ -96,6 +98,33 @@ def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
         != (log[run].start_time, log[run].stop_time)
     ]
     assert len(differ) <= 4, differ
+
+
+def test_the_stand_in_answers_as_the_real_sacct(collecting: Collecting, tmp_path: Path):
+    """Windows, states, filters, ids, steps, earlier runs and refusals: the same rows and status."""
+    count, differing = differences(sacct_of(collecting.cluster), tmp_path)
+    assert differing == []
+    assert count > 50
+
+
+def test_no_step_is_lost_that_ended_before_its_jobs_window(cluster: Cluster):
+    """A window of sacct shows the last of two steps only; CPU time and MaxRSS are of both."""
+    burn = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done"
+    job_id = Workload(cluster).submit("games", script=f"srun sh -c '{burn}'; sleep 4; srun true")
+    given = source(quiet(fields=frozenset({"TotalCPU"})), sacct=sacct_of(cluster), window_s=2)
+    began = datetime.now(UTC) - timedelta(seconds=2)
+
+    def found() -> dict[str, Job]:
+        given.context.now = lambda: datetime.now(UTC) + timedelta(seconds=1)
+        found = jobs(given.backfill(began, began + timedelta(hours=1)))
+        return {run: job for run, job in found.items() if run == job_id}
+
+    job = eventually(found, 60, "the job")[job_id]
+    whole = cluster.run("sacct", "-n", "-P", "-D", "-j", job_id, "-o", "JobID,TotalCPU").split()
+    first_step = next(row for row in whole if row.startswith(f"{job_id}.0|")).partition("|")[2]
+    cpu_s = job.fields["TotalCPU"]
+    assert isinstance(cpu_s, int | float)
+    assert cpu_s >= duration_s(first_step) > 0.1
 
 
 def test_an_outage_of_slurmdbd_is_an_outage_and_loses_nothing(cluster: Cluster):

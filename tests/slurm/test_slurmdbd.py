@@ -267,8 +267,33 @@ def test_keys_that_contradict_each_other_are_refused(keys: dict[str, Any], reaso
         source(**keys)
 
 
+def test_steps_that_ended_before_the_window_count(tmp_path: Path):
+    """sacct does not show them there, nor sum them up: a run is read whole, by its id."""
+    steps = [
+        row("7.0", Start=str(END - 9000), End=str(END - 8000), MaxRSS="4G", TotalCPU="10:00.000"),
+        row("7.1", Start=str(END - 8000), MaxRSS="1M", TotalCPU="00:01.500"),
+    ]
+    job = row("7", Submit=str(END - 9000), Start=str(END - 9000), TotalCPU="10:01.500")
+    times = {"UserCPU": "00:00:00", "SystemCPU": "00:00:00"}
+    running = row("1", State="RUNNING", End="Unknown")
+    rows = [{**times, "TotalCPU": "00:00:00", **one} for one in (job, *steps, running)]
+    given = quiet(NOW, fields=frozenset({"MaxRSS", "TotalCPU"}))
+    sacct = standin(tmp_path, written(tmp_path, rows))
+    found = jobs(source(given, sacct=sacct, window_s=600, rescan_s=600).poll(None))
+    assert found["7"].fields["MaxRSS"] == 4 << 30
+    assert found["7"].fields["TotalCPU"] == 601.5
+
+
+def test_a_window_of_one_second_shows_one_second(tmp_path: Path):
+    """sacct takes an instant for two seconds; a run of the second one is left to its window."""
+    later = row("8", DBIndex="2", End=str(END + 1))
+    end = datetime.fromtimestamp(END, UTC)
+    given = over(tmp_path, row("7"), later)
+    assert set(jobs(given.backfill(end, end + timedelta(seconds=1)))) == {"7"}
+
+
 def test_steps_of_a_whole_cluster_are_read_in_one_pass(tmp_path: Path):
-    """The 165 captured runs need one call for rows and steps, and one for what ran first."""
+    """The 165 captured runs need one call for rows, and one for steps and what ran first."""
     log = tmp_path / "calls"
     inner = standin(tmp_path)
     Path(inner).rename(tmp_path / "inner")
