@@ -83,6 +83,13 @@ def assemble(
         make_client(config.auditor) as client,
         Outbox.open(config.outbox.path, now=now, limits=config.outbox) as outbox,
     ):
+        if outbox.set_aside is not None:
+            log.error(
+                "outbox was damaged; a new one is begun",
+                kept_aside=str(outbox.set_aside),
+                todo=f"auditor-collector outbox export --file {outbox.set_aside} shows what waited"
+                " in it; a backfill of the days of its life brings the rest, once",
+            )
         sender = Sender(
             outbox, client, config.sender, log=log, now=now, random=random.random, stop=stop
         )

@@ -70,7 +70,8 @@ class OutboxSection(Section):
     max_records: Count = 10_000_000
     """Sources pause when this many records wait."""
     max_bytes: Bytes = 20_000_000_000
-    """Sources pause when the outbox's file is this large."""
+    """Sources pause when the bodies of the records that wait are this long together; the file
+    itself is larger, and does not shrink."""
     min_free_bytes: Bytes = 500_000_000
     """Sources pause when the file system has less room than this left."""
 

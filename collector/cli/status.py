@@ -68,6 +68,7 @@ def _document(config: Config, status: Status) -> dict[str, Any]:
         "oldest_put_at": status.oldest_put_at,
         "open_records": status.open_records,
         "rejected": status.rejected,
+        "sender": status.sender,
         "sources": {
             name: {**msgspec.structs.asdict(source), "counts": dict(_sums(status, name))}
             for name, source in status.sources.items()
@@ -83,6 +84,9 @@ def _print(config: Config, status: Status) -> None:
     )
     click.echo(f"waiting  {status.waiting} record(s), {status.waiting_bytes} bytes{oldest}")
     click.echo(f"open     {status.open_records} record(s) without a stop time")
+    if status.sender is not None:
+        why = f": {status.sender.reason}" if status.sender.reason else ""
+        click.echo(f"sender   {status.sender.state} since {_ago(status.sender.since, now)}{why}")
     rejected = ", ".join(f"{count} {kind}" for kind, count in status.rejected.items())
     click.echo(f"rejected {rejected or 'nothing'}")
     for name, source in status.sources.items():

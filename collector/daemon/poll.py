@@ -50,7 +50,7 @@ class Poll:
                 if self._stop.is_set():
                     break
             self.lag = source.lag(self._outbox.checkpoint(self.name))
-            self._outbox.note_poll(self.name, ok=True, message="", now=self._now())
+            self._note(ok=True, message="")
         except (SourceError, OutboxFullError, OutboxInUseError) as error:
             return self._failed(str(error), type(error).__name__, None)
         except OutboxError:
@@ -65,9 +65,13 @@ class Poll:
         return "ok"
 
     def _failed(self, message: str, kind: str, error: Exception | None) -> str:
-        with contextlib.suppress(OutboxError):  # it may be the outbox that is in trouble
-            self._outbox.note_poll(self.name, ok=False, message=message, now=self._now())
+        self._note(ok=False, message=message)
         if self._problem != kind:
             self._log.error("source cannot be read", problem=message, exc_info=error)
         self._problem = kind
         return "failed"
+
+    def _note(self, *, ok: bool, message: str) -> None:
+        """For the status; what an outbox in trouble does not take, the next poll notes."""
+        with contextlib.suppress(OutboxError):
+            self._outbox.note_poll(self.name, ok=ok, message=message, now=self._now())

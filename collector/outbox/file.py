@@ -287,8 +287,9 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
                 f"{path}: process {holder} is its {purpose} already; end that one, "
                 "or name another outbox in the configuration"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk has room for the lock, not for a number
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
