@@ -43,6 +43,10 @@ class HTCondorSection(SourceSection, kw_only=True):
     """A ClassAd expression: only jobs for which it is true are asked for."""
     condor_history: str = "condor_history"
     """The command, or its path."""
+    track_running: bool = False
+    """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
+    condor_q: str = "condor_q"
+    """With `track_running`: the command, or its path."""
     timeout_s: Positive = 300
     """Seconds to wait for one call of a command."""
     window_s: Annotated[float, msgspec.Meta(ge=1)] = 21600
@@ -62,6 +66,8 @@ class HTCondorSection(SourceSection, kw_only=True):
         super().__post_init__()
         if self.mode == "epochs" and self.run == "total":
             raise ValueError("run: total does not go with mode: epochs, where each run counts")
+        if self.track_running and self.run == "total":
+            raise ValueError("run: total does not go with track_running, where each run counts")
         if len(set(self.schedd_names)) < len(self.schedd_names):
             raise ValueError("schedd_names: a name stands twice")
         if self.mode != "condor_history" and (self.schedd_names or self.pool or self.constraint):

@@ -5,11 +5,23 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar
 
+import msgspec
+
 from collector.config import SourceSection
-from collector.source import Batch, Checkpoint, Context, Finding, Job, Source, Unreadable
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Source,
+    SourceError,
+    Unreadable,
+)
 from collector_htcondor.files import HistoryFiles
 from collector_htcondor.jobs import EpochReader, JobReader
 from collector_htcondor.remote import CondorHistory
+from collector_htcondor.running import WHERE, Running, RunReader, Tracked
 from collector_htcondor.section import HTCondorSection
 
 __all__ = ["HTCondorSection", "HTCondorSource"]
@@ -27,19 +39,42 @@ class HTCondorSource(Source):
     def __init__(self, section: SourceSection, context: Context) -> None:
         super().__init__(section, context)
         keys = self.section
-        made = EpochReader if keys.mode == "epochs" else JobReader
+        made = JobReader
+        if keys.mode == "epochs":
+            made = EpochReader
+        elif keys.track_running:
+            made = RunReader
         reader = made(context.fields, keys.run, keys.suspicious)
         place = CondorHistory if keys.mode == "condor_history" else HistoryFiles
         self._place = place(keys, context, reader)
+        self._running = Running(keys, context, reader)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
-        return self._place.poll(checkpoint)
+        tracked = isinstance(checkpoint, dict) and "running" in checkpoint
+        at = msgspec.convert(checkpoint, Tracked) if tracked else Tracked(checkpoint)
+        if not self.section.track_running and not any(of.runs for of in at.running.values()):
+            yield from self._place.poll(at.place)
+            return
+        failed: SourceError | None = None
+        try:
+            for batch in self._place.poll(at.place):
+                at.place = batch.checkpoint
+                for job in batch.jobs:
+                    at.ended(job.id)
+                batch.checkpoint = msgspec.to_builtins(at)
+                yield batch
+        except SourceError as error:
+            failed = error  # of one schedd of several: the others' runs go on
+        if self.section.track_running and not self.context.stop.is_set():
+            yield from self._running.poll(at)
+        if failed is not None:
+            raise failed
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         return self._place.backfill(since, until)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
-        return self._place.parse(raw, where)
+        return (self._running if where == WHERE else self._place).parse(raw, where)
 
     def check(self) -> Iterator[Finding]:
         return self._place.check()
