@@ -28,6 +28,7 @@ MISSING = [
 ]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),  # debootstrap and pip fetch a system and a dozen wheels
     pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING) or "nothing is missing"),
 ]
 
