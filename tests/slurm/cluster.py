@@ -66,6 +66,7 @@ SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0,sched_min
 PreemptType=preempt/qos
 PreemptMode=REQUEUE
 KillWait=2
+RequeueExit=77
 OverTimeLimit=0
 CompleteWait=0
 AccountingStorageType=accounting_storage/slurmdbd

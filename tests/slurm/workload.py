@@ -37,6 +37,8 @@ HOSTILE: tuple[str | bytes, ...] = (
 )
 SHORT = "sleep 1"
 LONG = "sleep 600"
+REQUEUE_EXIT = 77
+"""The exit code after which Slurm requeues a job by itself."""
 FIRST_RUN_HANGS = '[ -n "$SLURM_RESTART_COUNT" ] || sleep 600; sleep 1'
 
 
@@ -166,6 +168,9 @@ class Workload:
             "daemon", script='[ "${SLURM_RESTART_COUNT:-0}" -ge 2 ] || sleep 600; srun sleep 1'
         )
         array = self.submit("mail", "-a", "1-2", script=FIRST_RUN_HANGS)
+        self.submit(
+            "games", script=f'sleep 1; [ -n "$SLURM_RESTART_COUNT" ] || exit {REQUEUE_EXIT}'
+        )
         completed = self.submit("mail", script=SHORT)
         self.running(once, twice, f"{array}_1", f"{array}_2")
         eventually(lambda: "COMPLETED" in self._state(completed), 60, "completed")
