@@ -70,6 +70,7 @@ class HistoryFiles:
                 oldest_at=str(oldest_at),
                 since=str(since),
             )
+        period = range(int(since.timestamp()), int(until.timestamp()))
         total_bytes = sum(file.size_bytes for file in files) or 1
         read_bytes = 0
         for file in files:
@@ -77,7 +78,7 @@ class HistoryFiles:
             for piece in self._pieces(file, history.Position(file.head)):
                 read_bytes += piece.position.at - before
                 before = piece.position.at
-                batch = self._batch(piece)
+                batch = self._batch(piece, period)
                 read = batch.jobs
                 batch.jobs = [job for job in read if job.stop_at and since <= job.stop_at < until]
                 batch.progress = min(read_bytes / total_bytes, 1.0)
@@ -168,7 +169,13 @@ class HistoryFiles:
             "must be too"
         )
 
-    def _batch(self, piece: history.Piece) -> Batch:
+    def _batch(self, piece: history.Piece, period: range | None = None) -> Batch:
+        """Makes jobs of the ads of a piece.
+
+        Args:
+            piece: of a file.
+            period: epoch seconds; if given, ads that are no jobs count only if they may be of it.
+        """
         jobs: list[Job] = []
         unreadable: list[Unreadable] = []
         filtered: Counter[str] = Counter()
@@ -185,6 +192,8 @@ class HistoryFiles:
             found = make(raw, where)
             if isinstance(found, Job):
                 jobs.append(found)
+            elif period is not None and (left := history.left_queue(raw)) and left not in period:
+                continue
             elif isinstance(found, str):
                 filtered[found] += 1
             else:

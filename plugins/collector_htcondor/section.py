@@ -17,15 +17,19 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[^\s-]\S*$")]
 class HTCondorSection(SourceSection, kw_only=True):
     """The keys of a source with `plugin: htcondor`."""
 
-    mode: Literal["history", "epochs", "condor_history"] = "history"
+    mode: Literal["history", "epochs", "per_job", "condor_history"] = "history"
     """What is read: `history`, one ad for each job that left the queue; `epochs`, one for each run
-    of a job (HTCondor 10 and later; without local and scheduler universe); `condor_history`, the
-    history of other machines' schedds, by that command."""
+    of a job (HTCondor 10 and later; without local and scheduler universe); `per_job`, a file for
+    each job; `condor_history`, the history of other machines' schedds, by that command."""
     history: Path = _SPOOL / "history"
     """With `mode: history`: the file; its rotated files are found beside it. `condor_config_val
     HISTORY` on the schedd's machine tells where it is."""
     epoch_history: Path = _SPOOL / "epoch_history"
     """With `mode: epochs`: the file, likewise; `condor_config_val JOB_EPOCH_HISTORY`."""
+    per_job_history: Path = _SPOOL / "per_job_history"
+    """With `mode: per_job`: the directory; `condor_config_val PER_JOB_HISTORY_DIR`."""
+    remove: bool = False
+    """With `mode: per_job`: whether files are removed once their records are stored."""
     run: Runs = "last"
     """With `mode: history`, what the record of a job that ran more than once stands for: its `last`
     run, from its real start to its real end, or all its runs in `total`, as long before its end as
@@ -68,6 +72,8 @@ class HTCondorSection(SourceSection, kw_only=True):
             raise ValueError("run: total does not go with mode: epochs, where each run counts")
         if self.track_running and self.run == "total":
             raise ValueError("run: total does not go with track_running, where each run counts")
+        if self.remove and self.mode != "per_job":
+            raise ValueError("remove goes with mode: per_job; HTCondor rotates its other files")
         if len(set(self.schedd_names)) < len(self.schedd_names):
             raise ValueError("schedd_names: a name stands twice")
         if self.mode != "condor_history" and (self.schedd_names or self.pool or self.constraint):

@@ -20,11 +20,17 @@ from collector.source import (
 )
 from collector_htcondor.files import HistoryFiles
 from collector_htcondor.jobs import EpochReader, JobReader
+from collector_htcondor.per_job import PerJobDirectory
 from collector_htcondor.remote import CondorHistory
 from collector_htcondor.running import WHERE, Running, RunReader, Tracked
 from collector_htcondor.section import HTCondorSection
 
 __all__ = ["HTCondorSection", "HTCondorSource"]
+
+_PLACES: dict[str, type[CondorHistory | PerJobDirectory]] = {
+    "condor_history": CondorHistory,
+    "per_job": PerJobDirectory,
+}
 
 
 class HTCondorSource(Source):
@@ -45,8 +51,7 @@ class HTCondorSource(Source):
         elif keys.track_running:
             made = RunReader
         reader = made(context.fields, keys.run, keys.suspicious)
-        place = CondorHistory if keys.mode == "condor_history" else HistoryFiles
-        self._place = place(keys, context, reader)
+        self._place = _PLACES.get(keys.mode, HistoryFiles)(keys, context, reader)
         self._running = Running(keys, context, reader)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:

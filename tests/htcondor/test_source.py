@@ -180,3 +180,19 @@ def test_jobs_of_all_time_are_within_the_contract_tests_period():
     """What the captures hold is what a backfill of all time finds."""
     polled = jobs(list(source_of("pool").poll(None)))
     assert jobs(list(source_of("pool").backfill(*EVER))) == polled
+
+
+def test_a_backfill_counts_what_is_of_its_period_only(tmp_path: Path):
+    """Jobs that never started, or cannot be read, of other days are not counted."""
+    idle = {"JobStatus": 3, "LastJobStatus": 1, "JobRunCount": None, "NumShadowStarts": None}
+    schedd = Schedd(tmp_path)
+    for day in range(4):
+        at = {"EnteredCurrentStatus": START + 86400 * day + 10}
+        schedd.append(ad(10 * day + 1, **at))
+        schedd.append(ad(10 * day + 2, **at, **idle))  # type: ignore[arg-type]
+        schedd.append(ad(10 * day + 3, **at, GlobalJobId=None))
+    since = datetime.fromtimestamp(START + 86400, UTC)
+    [batch] = source_on(tmp_path).backfill(since, since + timedelta(days=1))
+    assert len(batch.jobs) == 1
+    assert batch.filtered == {"never started": 1}
+    assert len(batch.unreadable) == 1

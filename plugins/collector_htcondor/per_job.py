@@ -1,0 +1,223 @@
+"""Reads the directory into which a schedd writes a file for each job that left the queue.
+
+A file `history.<cluster>.<proc>` (`PER_JOB_HISTORY_DIR`) holds one ad without a banner. It is
+written under another name and renamed, so it is there whole or not at all. HTCondor never removes
+it: others have to, or this source, if `remove` says so. Then a file is removed in the poll *after*
+the one that read it, since only then its record is known to be stored with the checkpoint that
+names it; a crash at any point leaves the file, or a name that is there no more.
+
+Where files are kept, what was read is known by the time of writing, and by name for the last
+minute: a file that is put back with an older time is not read.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from collector.source import Batch, Checkpoint, Context, Finding, Job, SourceError, Unreadable
+from collector_htcondor.history import left_queue
+from collector_htcondor.jobs import JobReader
+from collector_htcondor.section import HTCondorSection
+
+_NAME = re.compile(r"history\.\d+\.\d+")
+_BATCH_FILES = 1000
+_SLACK_NS = 60 * 10**9
+"""How much later than its time of writing a file may appear under its name."""
+_LIMIT_BYTES = 64 * 2**20
+_NS = 10**9
+
+
+class _File(msgspec.Struct, order=True):
+    """A file of the directory."""
+
+    written_ns: int
+    name: str
+    size_bytes: int
+
+
+class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
+    until_ns: int = 0
+    """When the newest file that was read was written."""
+    read: dict[str, int] = {}
+    """Files that were read → when they were written: those that are to be removed, or the last."""
+
+
+class PerJobDirectory:
+    """Reads the per-job history of one schedd."""
+
+    def __init__(self, section: HTCondorSection, context: Context, reader: JobReader) -> None:
+        self._section, self._context, self._reader = section, context, reader
+        self._folder = section.per_job_history
+
+    def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
+        """Removes what the checkpoint covers, if asked for, and reads what is new."""
+        at = _Checkpoint() if checkpoint is None else _known(checkpoint)
+        files = self._files()
+        if self._section.remove:
+            at.read = self._remove(at.read, files)
+            new = [file for file in files if at.read.get(file.name) != file.written_ns]
+        else:
+            new = [
+                file
+                for file in files
+                if file.written_ns >= at.until_ns - _SLACK_NS
+                and at.read.get(file.name) != file.written_ns
+            ]
+        done = 0
+        for some in _batches(new):
+            batch = Batch()
+            for file in some:
+                self._take(batch, file)
+                at.read[file.name] = file.written_ns
+            at.until_ns = max(at.until_ns, some[-1].written_ns)
+            if not self._section.remove:
+                oldest_ns = at.until_ns - _SLACK_NS
+                at.read = {name: ns for name, ns in at.read.items() if ns >= oldest_ns}
+            done += len(some)
+            batch.progress = done / len(new)
+            batch.checkpoint = msgspec.to_builtins(at)
+            yield batch
+            if self._context.stop.is_set():
+                return
+
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads all files for what ended in a period, and removes none; see `Source.backfill`."""
+        files = self._files()
+        period = range(int(since.timestamp()), int(until.timestamp()))
+        done = 0
+        for some in _batches(files):
+            batch = Batch()
+            for file in some:
+                self._take(batch, file, period)
+            batch.jobs = [job for job in batch.jobs if job.stop_at and since <= job.stop_at < until]
+            done += len(some)
+            batch.progress = done / len(files)
+            yield batch
+            if self._context.stop.is_set():
+                return
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of a file's text; see `Source.parse`."""
+        found = self._reader.job(raw, where)
+        return Unreadable(raw, where, found) if isinstance(found, str) else found
+
+    def check(self) -> Iterator[Finding]:
+        """Looks at the directory; see `Source.check`."""
+        try:
+            files = self._files()
+        except SourceError as error:
+            yield Finding(ok=False, text=str(error))
+            return
+        oldest = f", the oldest of {_shown(files[0].written_ns)}" if files else ""
+        yield Finding(ok=True, text=f"{self._folder}: {len(files)} files{oldest}")
+        if self._section.remove and not os.access(self._folder, os.W_OK):
+            yield Finding(
+                ok=False,
+                text=f"{self._folder}: remove: true needs the right to remove files from it",
+            )
+        elif not self._section.remove:
+            yield Finding(
+                ok=True,
+                text="HTCondor never removes these files: let another do so, or remove: true",
+            )
+
+    def _files(self) -> list[_File]:
+        """The files, oldest first.
+
+        Raises:
+            SourceError: when the directory cannot be read.
+        """
+        found = []
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    if _NAME.fullmatch(entry.name):
+                        status = entry.stat(follow_symlinks=False)
+                        found.append(_File(status.st_mtime_ns, entry.name, status.st_size))
+        except OSError as error:
+            raise SourceError(
+                f"{self._folder}: cannot be read: {error.strerror}; expected what "
+                "`condor_config_val PER_JOB_HISTORY_DIR` says on the machine of the schedd"
+            ) from error
+        return sorted(found)
+
+    def _remove(self, read: dict[str, int], files: list[_File]) -> dict[str, int]:
+        """Removes files that were read, unless they are not the same any more.
+
+        Returns:
+            Those that are still there.
+        """
+        kept: dict[str, int] = {}
+        removed: set[str] = set()
+        for file in files:
+            if read.get(file.name) != file.written_ns:
+                continue
+            try:
+                if file.size_bytes > _LIMIT_BYTES:
+                    kept[file.name] = file.written_ns
+                else:
+                    (self._folder / file.name).unlink(missing_ok=True)
+                    removed.add(file.name)
+            except OSError as error:
+                if not kept:
+                    self._context.log.error(
+                        "per-job history cannot be removed",
+                        path=str(self._folder / file.name),
+                        reason=error.strerror,
+                    )
+                kept[file.name] = file.written_ns
+        files[:] = [file for file in files if file.name not in removed]
+        return kept
+
+    def _take(self, batch: Batch, file: _File, period: range | None = None) -> None:
+        path = self._folder / file.name
+        raw = _text(path)
+        if raw is None:
+            return
+        found: Job | Unreadable | str
+        if file.size_bytes > _LIMIT_BYTES:
+            reason = f"the ad is larger than {_LIMIT_BYTES} bytes; its file is left in place"
+            found = Unreadable(raw[: 2**16], str(path), reason)
+        else:
+            found = self._reader.job(raw, str(path))
+        if isinstance(found, Job):
+            batch.jobs.append(found)
+        elif period is not None and (left_queue(raw) or file.written_ns // _NS) not in period:
+            return
+        elif isinstance(found, Unreadable):
+            batch.unreadable.append(found)
+        else:
+            batch.filtered[found] = batch.filtered.get(found, 0) + 1
+
+
+def _batches(files: list[_File]) -> Iterator[list[_File]]:
+    return (files[at : at + _BATCH_FILES] for at in range(0, len(files), _BATCH_FILES))
+
+
+def _text(path: Path) -> bytes | None:
+    """The ad of a file, each line after a newline; None if it was removed meanwhile."""
+    try:
+        with path.open("rb") as stream:
+            return b"\n" + stream.read(_LIMIT_BYTES).strip(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _known(checkpoint: Checkpoint) -> _Checkpoint:
+    try:
+        return msgspec.convert(checkpoint, _Checkpoint)
+    except msgspec.ValidationError as error:
+        raise SourceError(
+            f"the checkpoint {checkpoint!r} is not one of mode: per_job ({error}); give the source "
+            "another name, and the directory is read anew"
+        ) from error
+
+
+def _shown(ns: int) -> str:
+    return datetime.fromtimestamp(ns // _NS, UTC).isoformat()
