@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.outbox import Outbox, OutboxError, OutboxFullError, OutboxInUseError
+from collector.outbox import Outbox, OutboxError, OutboxFullError, OutboxInUseError, Put
+from collector.outbox.file import LAYOUT
 from tests.test_outbox import LIMITS, NOW, entry, send, taken
+
+STORED = Path(__file__).parent / "testcases" / "outbox"
 
 
 def opened(path: Path, *, create: bool = True) -> Outbox:
@@ -74,6 +77,33 @@ def test_a_newer_outbox_is_refused_and_left_alone(path: Path):
     with pytest.raises(OutboxError, match=r"newer version.*layout 99"):
         opened(path)
     assert path.exists()
+
+
+@pytest.mark.parametrize("stored", sorted(STORED.glob("layout-*.sql")), ids=lambda path: path.stem)
+def test_a_file_of_every_layout_so_far_opens_and_keeps_what_it_held(stored: Path, path: Path):
+    """Such a file is kept for each layout; it comes out as one that was made today."""
+    with sqlite(path) as file:
+        file.executescript(stored.read_text())
+    with opened(path) as outbox:
+        status = outbox.status()
+        assert (status.waiting, status.open_records) == (1, 1)
+        assert status.rejected == {"job": 1, "refused": 1}
+        assert outbox.checkpoint("old") == {"at": 5}
+        assert status.sender is not None
+        assert [waiting.record_id for waiting in taken(outbox)] == ["r-3"]
+        assert outbox.put("old", [entry(1), entry(2)]) == Put(known=1, updated=1)
+        send(outbox)
+        assert outbox.status().waiting == 0
+    opened(path.with_name("new.db")).close()
+    assert layout(path) == layout(path.with_name("new.db"))
+    assert len(list(STORED.glob("layout-*.sql"))) == LAYOUT, "keep a file of the new layout too"
+
+
+def layout(path: Path) -> list[tuple[object, ...]]:
+    """Everything that a file's layout is made of."""
+    with sqlite(path) as file:
+        rows = file.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
+        return [*rows, *file.execute("PRAGMA user_version").fetchall()]
 
 
 def test_an_interrupted_first_start_is_completed_by_the_next(path: Path):

@@ -80,6 +80,7 @@ def resume(world: World, moment: Path) -> None:
     assert world.holds(range(BATCHES * BATCH))
 
 
+@pytest.mark.slow
 def test_from_any_moment_everything_arrives_once(world: World, moments: list[Path]):
     """Records and checkpoint are there together or not at all, so going on from them is right."""
     original = world.outbox
@@ -89,6 +90,7 @@ def test_from_any_moment_everything_arrives_once(world: World, moments: list[Pat
     world.outbox = original
 
 
+@pytest.mark.slow
 def test_a_log_that_is_cut_short_at_any_byte_only_sets_the_clock_back(
     world: World, moments: list[Path]
 ):

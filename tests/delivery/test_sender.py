@@ -9,7 +9,7 @@ import pytest
 from collector.auditor.client import AuditorClientBuilder
 from collector.outbox import OutboxError
 from tests.delivery.faulty_auditor import Answer, Cut
-from tests.delivery.matrix import UNEXPECTED, first
+from tests.delivery.matrix import UNEXPECTED, about, first
 from tests.delivery.world import NOW, World, new_world
 
 
@@ -99,6 +99,23 @@ def test_a_clock_that_is_set_back_ends_a_wait(world: World):
     world.sender.run_pass()
     world.time -= timedelta(days=1)
     assert world.sender.run_pass().sent == 10
+
+
+def test_a_machine_that_was_suspended_for_days_goes_on_at_once(world: World):
+    """The wait of an outage, and those of refused records, are over; nothing is sent twice."""
+    world.put(range(10))
+    world.auditor.script = about(world, [3], UNEXPECTED)
+    world.sender.run_pass()
+    world.auditor.script = lambda _request: Answer(503, b"", {"retry-after": "3600"})
+    world.put(range(10, 20))
+    world.sender.run_pass()
+    world.auditor.script = lambda _request: None
+    world.time += timedelta(days=3)
+    assert world.sender.run_pass().sent == 11
+    assert world.holds(range(20))
+    before = len(world.auditor.requests)
+    world.sender.run_pass()
+    assert len(world.auditor.requests) == before
 
 
 def test_a_clock_that_is_set_back_does_not_strand_a_record_that_waits_for_its_retry(world: World):
