@@ -1,6 +1,6 @@
 # `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench faults soak verify-slurm clean
+.PHONY: help demo test check slow bench faults soak verify-slurm package clean
 BIN := .venv/bin
 
 help:  ## list what can be made
@@ -45,6 +45,9 @@ faults: .venv/test  ## play every fault in front of an Auditor, and count what w
 
 soak: .venv/test  ## 100,000 jobs while daemon and Auditor are killed at random
 	@$(BIN)/python tests/delivery/soak.py
+
+package: .venv/test  ## wheel, Debian package and archive, for nodes without a network
+	@bash .ci/package $(BIN)/python
 
 clean:  ## remove everything that was made
 	rm -rf .venv .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

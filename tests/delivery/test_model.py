@@ -174,6 +174,7 @@ def test_whatever_happens_the_auditor_holds_every_run_once(behind: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_whatever_happens_the_auditor_holds_every_run_once_many_times(behind: str, tmp_path: Path):
     """Hundreds of random histories."""
     _run(behind, tmp_path, 300)
