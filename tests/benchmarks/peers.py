@@ -80,13 +80,17 @@ def main() -> None:
     parser.add_argument("--ads", type=int, default=20_000)
     ads = parser.parse_args().ads
     if shutil.which(PEER) is None:
-        raise SystemExit(f"skipped: {PEER} is not on the PATH; install it in an environment")
+        print(f"skipped: {PEER} is not on the PATH; install it in an environment of its own")
+        return
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write(folder / "history", ads)
         write_standin(folder)
-        print(f"{ads} ads{'records':>22}{'seconds':>9}{'records/s':>11}{'CPU s':>8}{'MiB':>6}")
+        print(
+            f"{ads} ads{'records':>22}{'seconds':>9}{'records/s':>11}{'CPU s':>8}{'MiB':>6}",
+            flush=True,
+        )
         with running_auditor(folder / "auditor.db") as auditor:
             theirs = printed(PEER, lambda: by_peer(auditor, folder))
             ours = printed("auditor-collector", lambda: by_us(auditor, folder))
@@ -112,7 +116,10 @@ def printed(name: str, collect: Callable[[], int]) -> float:
     _, _, usage = os.wait4(child, 0)
     seconds = time.perf_counter() - started
     cpu = usage.ru_utime + usage.ru_stime
-    print(f"{name:27}{done:8}{seconds:9.2f}{done / seconds:11.0f}{cpu:8.2f}{peak / 1024:6.0f}")
+    print(
+        f"{name:27}{done:8}{seconds:9.2f}{done / seconds:11.0f}{cpu:8.2f}{peak / 1024:6.0f}",
+        flush=True,
+    )
     return float(done / seconds)
 
 
