@@ -20,6 +20,7 @@ from collector.source import (
 )
 from collector_htcondor.files import HistoryFiles
 from collector_htcondor.jobs import EpochReader, JobReader
+from collector_htcondor.offers import offers
 from collector_htcondor.per_job import PerJobDirectory
 from collector_htcondor.remote import CondorHistory
 from collector_htcondor.running import WHERE, Running, RunReader, Tracked
@@ -82,4 +83,5 @@ class HTCondorSource(Source):
         return (self._running if where == WHERE else self._place).parse(raw, where)
 
     def check(self) -> Iterator[Finding]:
-        return self._place.check()
+        yield from self._place.check()
+        yield from offers(self.section, self.context.stop)

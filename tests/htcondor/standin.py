@@ -34,6 +34,9 @@ class Pool:
             path.write_text(f'#!/bin/sh\nexec {shlex.join([*script, str(folder), command])} "$@"\n')
             path.chmod(0o755)
         self.logs = structlog.testing.LogCapture()
+        shell = f'cat {folder}/$1.knob 2>&- || {{ echo "Not defined: $1" >&2; exit 1; }}'
+        (folder / "condor_config_val").write_text(f"#!/bin/sh\n{shell}\n")
+        (folder / "condor_config_val").chmod(0o755)
         self.state: dict[str, dict[str, Any]] = {}
         self.set("here")
 
@@ -41,6 +44,10 @@ class Pool:
         """Says how a schedd is from now on."""
         self.state[name] = state
         (self.folder / "state.json").write_text(json.dumps(self.state))
+
+    def configure(self, knob: str, value: object) -> None:
+        """Sets what `condor_config_val` prints."""
+        (self.folder / f"{knob}.knob").write_text(f"{value}\n")
 
     def schedd(self, name: str = "here") -> Schedd:
         (self.folder / name).mkdir(exist_ok=True)

@@ -166,7 +166,7 @@ def test_a_check_tells_what_is_there_and_who_cleans_up(folder: Path):
     findings = list(source(folder).check())
     assert "1 files, the oldest of 2026-11-23" in findings[0].text
     assert "remove: true" in findings[1].text
-    [finding] = source(folder / "none").check()
+    finding, *_ = source(folder / "none").check()
     assert not finding.ok
     assert "PER_JOB_HISTORY_DIR" in finding.text
     with pytest.raises(SourceError, match="PER_JOB_HISTORY_DIR"):

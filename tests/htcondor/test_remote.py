@@ -257,7 +257,7 @@ def test_a_check_tells_which_schedd_answers(pool: Pool):
     fill(pool.schedd("ap1"), [1])
     pool.set("ap2", mood="unreachable")
     findings = list(pool.source(schedd_names=["ap1", "ap2"]).check())
-    assert [finding.ok for finding in findings] == [True, False]
+    assert [finding.ok for finding in findings[:2]] == [True, False]
     assert "ap2" in findings[1].text
 
 

