@@ -20,7 +20,7 @@ from typing import Self, TypedDict
 
 import httpx
 
-from collector.auditor import protocol
+from collector.auditor import protocol, tls
 from collector.auditor.protocol import Answer, Request
 from collector.auditor.query import Operator, QueryBuilder, Value
 from collector.record import InvalidRecordError, Record
@@ -116,7 +116,7 @@ class AuditorClientBuilder:
         return {
             "base_url": address,
             "timeout": self._timeout_s,
-            "verify": _tls_context(address, self._certificate, self._ca),
+            "verify": tls.context(address, self._certificate, self._ca),
             "headers": {"content-type": "application/json", "user-agent": "auditor-collector"},
         }
 
@@ -204,9 +204,7 @@ class AuditorClientBlocking:
         request = protocol.query(query_string)
         decoder = protocol.AnswerDecoder()
         with _transport_errors(request), self._http.stream("GET", request.target) as response:
-            if response.status_code != httpx.codes.OK:
-                response.read()
-            protocol.judge(request, _answer(response))
+            _judged(request, response, b"" if response.is_success else _whole(response))
             for chunk in response.iter_bytes():
                 yield from decoder.feed(chunk)
             yield from decoder.finish()
@@ -250,11 +248,11 @@ class AuditorClientBlocking:
         self._http.close()
 
     def _send(self, request: Request) -> Answer:
-        with _transport_errors(request):
-            response = self._http.request(request.method, request.target, content=request.body)
-        answer = _answer(response)
-        protocol.judge(request, answer)
-        return answer
+        with (
+            _transport_errors(request),
+            self._http.stream(request.method, request.target, content=request.body) as response,
+        ):
+            return _judged(request, response, _whole(response))
 
     def __enter__(self) -> Self:
         return self
@@ -313,9 +311,8 @@ class AuditorClient:
         decoder = protocol.AnswerDecoder()
         with _transport_errors(request):
             async with self._http.stream("GET", request.target) as response:
-                if response.status_code != httpx.codes.OK:
-                    await response.aread()
-                protocol.judge(request, _answer(response))
+                body = b"" if response.is_success else await _whole_async(response)
+                _judged(request, response, body)
                 async for chunk in response.aiter_bytes():
                     for record in decoder.feed(chunk):
                         yield record
@@ -354,12 +351,10 @@ class AuditorClient:
 
     async def _send(self, request: Request) -> Answer:
         with _transport_errors(request):
-            response = await self._http.request(
+            async with self._http.stream(
                 request.method, request.target, content=request.body
-            )
-        answer = _answer(response)
-        protocol.judge(request, answer)
-        return answer
+            ) as response:
+                return _judged(request, response, await _whole_async(response))
 
     async def __aenter__(self) -> Self:
         return self
@@ -387,33 +382,24 @@ def _transport_errors(request: Request) -> Iterator[None]:
         ) from error
 
 
-def _answer(response: httpx.Response) -> Answer:
-    body = response.content if response.is_stream_consumed else b""
-    return Answer(response.status_code, dict(response.headers), body)
+def _whole(response: httpx.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        protocol.add(body, chunk)
+    return bytes(body)
 
 
-def _tls_context(
-    address: str, certificate: tuple[Path, Path] | None, ca: Path | None
-) -> ssl.SSLContext:
-    """How to know the server; for plain HTTP a context that trusts nobody and costs nothing."""
-    if not address.startswith("https://"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for path in (*(certificate or ()), ca):
-        if path is not None and not path.is_file():
-            raise ValueError(f"TLS: there is no file {path}")
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"TLS: {ca} is not a PEM file of certificates: {error}") from error
-    try:
-        if certificate is not None:
-            context.load_cert_chain(*certificate, password="")  # never asked for
-    except (OSError, ssl.SSLError) as error:
-        names = " and ".join(map(str, certificate or ()))
-        raise ValueError(
-            f"TLS: {names} are not a certificate and its key in PEM: {error}"
-        ) from error
-    return context
+async def _whole_async(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        protocol.add(body, chunk)
+    return bytes(body)
+
+
+def _judged(request: Request, response: httpx.Response, body: bytes) -> Answer:
+    answer = Answer(response.status_code, dict(response.headers), body)
+    protocol.judge(request, answer)
+    return answer
 
 
 def _stop_time(record: Record) -> datetime:

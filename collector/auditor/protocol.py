@@ -194,6 +194,17 @@ def health() -> Request:
     return Request("health", "GET", "/health_check")
 
 
+def add(body: bytearray, chunk: bytes) -> None:
+    """Adds a piece to the body of an answer that is kept whole.
+
+    Raises:
+        ProtocolError: when the body is longer than any that an Auditor gives.
+    """
+    body += chunk
+    if len(body) > _OBJECT_LIMIT_BYTES:
+        raise ProtocolError(f"an answer of over {_OBJECT_LIMIT_BYTES} bytes, where one is short")
+
+
 def judge(request: Request, answer: Answer) -> None:
     """Returns if the answer proves what the request asked for.
 
