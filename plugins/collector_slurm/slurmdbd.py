@@ -20,8 +20,10 @@ Source: sacct(1); behaviour measured on Slurm 22.05, see `docs/slurm.md`.
 """
 
 import os
+import pwd
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
@@ -39,6 +41,7 @@ from collector_slurm.windows import Pace, Window, windows
 _BATCH_RUNS = 1000
 _SHORTEST_WINDOW_S = 60
 _TOKEN_BYTES = 9
+_CHECKED_S = 86400
 _COMPLETE_S = 300
 """After this time a row stays as incomplete as it is."""
 _LATER = frozenset({sacct.END_UNKNOWN, sacct.INCOMPLETE})
@@ -142,16 +145,29 @@ class Slurmdbd:
         return sacct.job_of(run, self._identity, where, first=first)
 
     def check(self) -> Iterator[Finding]:
-        """Looks whether `sacct` is there, and slurmdbd answers."""
+        """Looks whether `sacct` is there, slurmdbd answers, and shows the jobs of others."""
         try:
             yield Finding(ok=True, text=f"{self._printed('--version')} is installed")
-            columns = self._columns()
+            columns = self._columns("User").without_steps()
             now = int(self._context.now().timestamp())
-            window = Window(now - 3600, now)
-            read = sum(1 for _ in self._runs(self._window_arguments(window), columns))
-            yield Finding(ok=True, text=f"slurmdbd answers: {read} runs ended within the last hour")
+            window = Window(now - _CHECKED_S, now)
+            runs = self._runs(self._window_arguments(window), columns)
+            users = Counter(run.values.get("User", "") for run in runs)
+            text = f"slurmdbd answers: {users.total()} runs ended within the last day"
+            yield Finding(ok=True, text=text + self._hidden(users))
         except SourceError as error:
             yield Finding(ok=False, text=str(error))
+
+    def _hidden(self, users: Counter[str]) -> str:
+        """What it may mean that no run is another user's: slurmdbd does not say what it hides."""
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        if os.geteuid() == 0 or set(users) - {me} or self._section.users:
+            return ""
+        return (
+            f", none of another user than {me}: if there should be some, slurmdbd has "
+            f"PrivateData=jobs, and {me} needs AdminLevel=Operator (sacctmgr modify user {me} "
+            "set adminlevel=operator)"
+        )
 
     def _columns(self, *more: str) -> Columns:
         offered = frozenset(self._printed("--helpformat").split())

@@ -111,7 +111,11 @@ def shown_of(run: list[dict[str, str]], options: dict[str, str]) -> list[dict[st
     ]
     if len(steps) == len(run) - 1:
         return run
-    sums = {name: clock(sum(seconds(step[name]) for step in steps)) for name in CPU_TIMES}
+    sums = {
+        name: clock(sum(seconds(step.get(name, "0")) for step in steps))
+        for name in CPU_TIMES
+        if name in run[0]
+    }
     return [{**run[0], **sums}, *steps]
 
 

@@ -1,6 +1,8 @@
 """Windows of sacct: every ended run, under the same id whatever was read before, never half."""
 
 import itertools
+import os
+import pwd
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -249,6 +251,69 @@ def test_a_check_names_what_is_wrong(tmp_path: Path):
     (missing,) = source(sacct=str(tmp_path / "nothing")).check()
     assert not missing.ok
     assert "cannot be run" in missing.text
+
+
+def test_a_check_tells_when_nobody_elses_jobs_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With PrivateData=jobs sacct -a shows own jobs only, and says nothing; root sees all."""
+    me = pwd.getpwuid(os.getuid()).pw_name
+    mine, other = row("7", User=me), row("8", DBIndex="2", User="somebody")
+    for uid, rows, hint in (
+        (os.getuid() or 1, [mine], True),
+        (os.getuid() or 1, [mine, other], False),
+        (0, [mine], False),
+    ):
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        monkeypatch.setattr(pwd, "getpwuid", lambda _: pwd.struct_passwd([me, *"x00///"]))
+        (_, finding) = over(tmp_path, *rows).check()
+        assert finding.ok
+        assert ("AdminLevel=Operator" in finding.text) == hint, finding.text
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("BOOT_FAIL", "CANCELLED", "CANCELLED by 1000", "COMPLETED", "DEADLINE", "FAILED"),
+        *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REQUEUED", "RESIZING", "REVOKED", "TIMEOUT"),
+    ],
+)
+def test_a_run_is_recorded_whatever_it_ended_with(state: str, tmp_path: Path):
+    """Each of them used the machine; its state is in the record as Slurm writes it."""
+    ended = row("7", State=state, ExitCode="0:125", MaxRSS="")
+    step = row("7.0", State="OUT_OF_MEMORY", ExitCode="0:125", MaxRSS="512M", TotalCPU="00:01.000")
+    given = over(tmp_path, *({"TotalCPU": "00:01.000", **one} for one in (ended, step)))
+    (job,) = jobs(given.poll(None)).values()
+    assert (job.id, job.fields["State"], job.fields["MaxRSS"]) == ("7", state, 512 << 20)
+    assert job.fields["ExitCode"] == "0:125"
+
+
+def test_a_job_that_requeues_itself_is_two_runs(tmp_path: Path):
+    """RequeueExit: the first run ended REQUEUED with its exit code, the second one well."""
+    first = row("7", State="REQUEUED", ExitCode="77:0", End=str(END - 30))
+    start = str(END - 20)
+    second = row("7", DBIndex="2", Submit=str(END - 30), Start=start)
+    found = jobs(over(tmp_path, first, second).poll(None))
+    assert set(found) == {"7", f"7-{start}"}
+    assert [job.fields["State"] for job in found.values()] == ["REQUEUED", "COMPLETED"]
+
+
+def test_two_clusters_keep_their_jobs_apart(tmp_path: Path):
+    """Same job id, same DBIndex: each cluster's run has its own steps and its own first run."""
+    rows = [
+        row("7", Cluster="a", TotalCPU="00:03.000"),
+        row("7.0", Cluster="a", MaxRSS="1M", TotalCPU="00:03.000"),
+        row("7", Cluster="b", TotalCPU="00:05.000", Start=str(END - 10), Submit=str(END - 11)),
+        row("7.0", Cluster="b", MaxRSS="2M", TotalCPU="00:05.000"),
+        row("8", Cluster="c", DBIndex="2", TotalCPU="00:00:00"),
+    ]
+    given = over(tmp_path, *rows, clusters=["a", "b"], cluster_in_id=True)
+    found = jobs(given.poll(None))
+    assert {run: job.fields["MaxRSS"] for run, job in found.items()} == {
+        "a-7": 1 << 20,
+        "b-7": 2 << 20,
+    }
+    assert [job.fields["TotalCPU"] for job in found.values()] == [3, 5]
 
 
 @pytest.mark.parametrize(
