@@ -227,6 +227,24 @@ def refuses_one(world: World) -> Outcome:
     return Outcome([number for number in RUNS if number != 123], rejected=1)
 
 
+@scenario(
+    "400 for one record, and the client's role may not ask for health",
+    "as above: a 403 to the health check is an answer",
+)
+def refuses_one_and_its_health(world: World) -> Outcome:
+    world.put(RUNS)
+    refused = about(world, [123], Answer(400, b"Json deserialize error: no"))
+
+    def script(request: Request) -> Fault:
+        if request.kind == "GET /health_check":
+            return Answer(403)
+        return refused(request)
+
+    world.auditor.script = script
+    world.drain()
+    return Outcome([number for number in RUNS if number != 123], rejected=1)
+
+
 @scenario("UNEXPECTED_ERROR for one record, healthy", "narrowed down; rejected after 5 tries")
 def poison(world: World) -> Outcome:
     world.put(RUNS)
