@@ -50,6 +50,10 @@ def convert(old: dict[str, Any]) -> dict[str, Any]:
         source["since"] = _since(old["earliest_datetime"])
     if history := old.get("history_file"):
         source["history"] = history
+    if _asks_elsewhere(old):
+        source["mode"] = "condor_history"
+        given = {name: old.get(name) for name in ("schedd_names", "pool", "constraint")}
+        source |= {name: value for name, value in given.items() if value}
     statuses = old.get("job_status") or []
     if statuses and not {3, 4} <= set(statuses):
         pattern = "|".join(str(status) for status in statuses)
@@ -70,13 +74,12 @@ def differences(old: dict[str, Any]) -> list[str]:
         "a score without a value is left out of the record; it was 0",
         "jobs whose record cannot be made are kept in `auditor-collector rejected`",
     ]
-    schedds = old.get("schedd_names") or []
-    if len(schedds) > 1 or old.get("pool"):
+    if _asks_elsewhere(old):
         found.append(
-            f"history files are read, not condor_history: run the collector on each of "
-            f"{', '.join(map(str, schedds))}, with a name of its own"
+            "schedds are asked by condor_history, as they are now; a collector beside each schedd "
+            "that reads its files (mode: history) is cheaper, and exact where a schedd was killed"
         )
-    if old.get("constraint"):
+    elif old.get("constraint"):
         found.append(
             f"constraint {old['constraint']!r}: write it as conditions under only_if, "
             "{field, matches}"
@@ -90,6 +93,12 @@ def differences(old: dict[str, Any]) -> list[str]:
         found.append("log_file: the log goes to standard error, for systemd's journal")
     found += [f"{key}: not a key of theirs; left out" for key in sorted(set(old) - _KNOWN)]
     return found
+
+
+def _asks_elsewhere(old: dict[str, Any]) -> bool:
+    """Whether only condor_history gives what theirs read: other schedds, or chosen jobs."""
+    several = len(old.get("schedd_names") or []) > 1
+    return not old.get("history_file") and bool(several or old.get("pool") or old.get("constraint"))
 
 
 def _since(given: object) -> str:

@@ -10,6 +10,7 @@ from collector.config import mapping_of, parse
 from collector.record import Record
 from collector.source import find_plugin
 from collector_htcondor.import_config import convert, differences
+from collector_htcondor.section import HTCondorSection
 from tests.htcondor.cases import source_of
 
 THEIRS = Path(__file__).parents[1] / "testcases" / "htcondor_import" / "theirs.yml"
@@ -84,12 +85,25 @@ def test_their_filter_of_states_is_kept(old: dict[str, Any]):
 def test_what_does_not_carry_over_is_told(old: dict[str, Any]):
     """Nothing is dropped silently."""
     old |= {"constraint": "Owner != 'x'", "log_file": "x.log", "speed": 9}
-    old["schedd_names"].append("ap2.lab.example")
+    old["history_file"] = "/var/lib/condor/spool/history"
     old["meta"]["user"] = [old["meta"]["user"], {"key": "User"}]
     told = "\n".join(differences(old))
-    for word in ("constraint", "log_file", "speed", "ap2.lab.example", "meta user"):
+    for word in ("constraint", "log_file", "speed", "meta user"):
         assert word in told
     assert "state_db" not in told
+
+
+def test_schedds_elsewhere_are_asked_as_before(old: dict[str, Any]):
+    """Several schedds, a pool, a constraint: by condor_history."""
+    old.pop("history_file", None)
+    old["schedd_names"] = ["ap1.lab.example", "ap2.lab.example"]
+    old |= {"pool": "cm.lab.example", "constraint": 'Owner != "x"'}
+    [section] = parse(yaml.safe_dump(convert(old)), find_plugin).sources
+    assert isinstance(section, HTCondorSection)
+    assert section.mode == "condor_history"
+    assert section.schedd_names == ["ap1.lab.example", "ap2.lab.example"]
+    assert (section.pool, section.constraint) == ("cm.lab.example", 'Owner != "x"')
+    assert "asked by condor_history" in "\n".join(differences(old))
 
 
 def test_another_file_is_refused():
