@@ -16,6 +16,9 @@ from collector.daemon.signals import Events, signals_into
 from collector.systemd import notify, reloading, watchdog_s
 from collector.yamlfile import Mistake
 
+_TICK_S = 30.0
+"""The main thread looks at the clock so often."""
+
 
 class Daemon:
     """Runs until SIGTERM or SIGINT; takes over another configuration on SIGHUP."""
@@ -60,9 +63,10 @@ class Daemon:
 
     def _watch(self, shift: Shift, config: Config) -> Config | None:
         """Feeds the watchdog until there is another configuration, or None: the end."""
-        tick_s = self._watchdog_s and self._watchdog_s / 2
+        tick_s = min(_TICK_S, self._watchdog_s / 2) if self._watchdog_s else _TICK_S
         while True:
             event = self._events.next(tick_s)
+            shift.mind_the_clock()
             if self._watchdog_s is not None:
                 self._feed(shift, self._watchdog_s / 2)
             if isinstance(event, BaseException):

@@ -29,6 +29,8 @@ _SENDER = "sender"
 _ENDING_LIMIT_S = 300.0
 """What is in flight may take so long; more than any answer of an Auditor does."""
 _EXTEND_S = 5.0
+_SET_BACK_S = 2.0
+"""Less is the clock being trimmed."""
 
 
 class Shift:
@@ -56,6 +58,7 @@ class Shift:
         self._config, self._parts, self._stop = config, parts, stop
         self._events, self._log, self._now = events, log, now
         self._started_at = now()
+        self._clock_s = self._clock_ahead_s()
         self._metrics = self._make_metrics()
         self._polls = [Poll(source, parts.outbox, stop, log, now) for source in parts.sources]
         self.works = [
@@ -106,6 +109,25 @@ class Shift:
             notify(EXTEND_TIMEOUT_USEC=int(4 * _EXTEND_S * 1e6))
             ending.join(_EXTEND_S)
         self._log.info("stopped")
+
+    def mind_the_clock(self) -> None:
+        """Brings forward what is scheduled by a clock that was set back, or it would wait so long.
+
+        A clock that is set forward, or stood still while the machine was suspended, needs nothing:
+        what was missed is done once.
+        """
+        before, self._clock_s = self._clock_s, self._clock_ahead_s()
+        back = timedelta(seconds=before - self._clock_s)
+        if back.total_seconds() > _SET_BACK_S:
+            for job in self._scheduler.get_jobs():
+                if job.next_run_time is not None:
+                    job.modify(next_run_time=job.next_run_time - back)
+            self._log.warning("the clock was set back", by_s=round(back.total_seconds()))
+
+    @staticmethod
+    def _clock_ahead_s() -> float:
+        """How far the clock is ahead of one that nobody sets."""
+        return time.time() - time.monotonic()
 
     def problems(self) -> list[str]:
         """What somebody should look at; empty if all is well."""

@@ -1,17 +1,22 @@
 """Whole commands, as a person or the system runs them, through faults."""
 
+import contextlib
 import shlex
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import structlog
 
+from collector.assemble import assemble
 from collector.clock import utc_now
 from collector.collect import make_sources
 from collector.config import load
 from collector.daemon.poll import Poll
+from collector.daemon.shift import Shift
+from collector.daemon.signals import Events
 from collector.outbox import Outbox
 from collector.source import find_plugin
 from tests.delivery.faulty_auditor import Answer, FaultyAuditor, faulty_auditor
@@ -81,6 +86,28 @@ def test_a_poll_whose_end_cannot_be_noted_has_stored_its_batch(
         outbox._connection.execute("DROP TRIGGER trouble")
         assert poll(lambda: None) == "ok"
         assert outbox.status().sources["jobs"].last_success_at is not None
+
+
+def test_a_clock_that_is_set_back_stalls_neither_sources_nor_sender(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auditor: FaultyAuditor
+):
+    """The scheduler goes by the clock: after a step back of an hour it would wait for an hour."""
+    monkeypatch.syspath_prepend(tmp_path)
+    site = Site(tmp_path, auditor.url, logs=["back"])
+    site.log(1, name="back")
+    config, log, stop = load(site.config, find_plugin), structlog.get_logger(), threading.Event()
+    with (
+        assemble(config, log, stop) as parts,
+        contextlib.closing(Events()) as events,
+        Shift(config, parts, stop, events, log, utc_now) as shift,
+    ):
+        eventually(lambda: auditor.count("POST /records") == 1)
+        for job in shift._scheduler.get_jobs():
+            job.modify(next_run_time=utc_now() + timedelta(hours=1))
+        shift._clock_s += 3600
+        site.log(2, name="back")
+        shift.mind_the_clock()
+        eventually(lambda: auditor.count("POST /records") == 2)
 
 
 class SlurmSite(Site):
