@@ -34,7 +34,8 @@ _KNOWN = frozenset(
     {
         *("collector_addr", "collector_port", "addr", "port", "record_prefix", "sites", "meta"),
         *("earliest_datetime", "components", "sacct_frequency", "sender_frequency", "tls_config"),
-        *("database_path", "job_filter", "job_status", "log_level"),
+        *("database_path", "job_filter", "job_status", "log_level", "logging"),
+        "max_sacct_window",
     }
 )
 
@@ -59,6 +60,8 @@ def convert(old: dict[str, Any]) -> dict[str, Any]:
         "record_prefix": old.get("record_prefix", "slurm"),
         "interval_s": old.get("sacct_frequency", 10),
     }
+    if "max_sacct_window" in old:
+        source["window_s"] = old["max_sacct_window"]
     if "earliest_datetime" in old:
         source["since"] = str(old["earliest_datetime"]).replace(" ", "T")
     filters = {"status": old.get("job_status"), **(old.get("job_filter") or {})}

@@ -1,5 +1,6 @@
 """A configuration of AUDITOR's Slurm collector becomes ours, and gives the same records."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from collector.config import mapping_of, parse
 from collector.record import Record
 from collector.source import find_plugin
 from collector_slurm.import_config import convert, differences
+from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
-from tests.slurm.standin import CAPTURED_AT, jobs, quiet, standin
+from tests.slurm.standin import CAPTURED_AT, captured, jobs, quiet, standin
 
 OLD = """
 addr: auditor.example.org
@@ -20,6 +22,8 @@ record_prefix: site
 earliest_datetime: "2026-11-24T00:00:00+00:00"
 sacct_frequency: 30
 sender_frequency: 5
+max_sacct_window: 7200
+logging: {log_to_file: false}
 job_filter: {status: [completed], partition: [batch, gpu]}
 sites:
   - {name: ours, only_if: {key: Account, matches: "^atlas$"}}
@@ -37,10 +41,15 @@ components:
 """
 
 
-def records_of(old: dict[str, Any], folder: Path) -> dict[str, Record]:
+CORES = {"name": "Cores", "key": "AllocCPUS"}
+
+
+def records_of(
+    old: dict[str, Any], folder: Path, states: Sequence[str] = ("CD",)
+) -> dict[str, Record]:
     """What the converted configuration makes of the captured rows."""
     new = convert(old)
-    new["sources"][0].update(sacct=standin(folder), pause_s=0, states=["CD"])
+    new["sources"][0].update(sacct=standin(folder), pause_s=0, states=list(states))
     section = parse(yaml.safe_dump(new), find_plugin).sources[0]
     mapping = mapping_of(section, SlurmSource)
     given = SlurmSource(section, quiet(CAPTURED_AT, frozenset(mapping.fields)))
@@ -78,6 +87,8 @@ def test_everything_else_carries_over():
     (source,) = new["sources"]
     assert new["auditor"] == {"url": "http://auditor.example.org:8001"}
     assert (source["record_prefix"], source["interval_s"]) == ("site", 30)
+    assert source["window_s"] == 7200
+    assert not any("not a key of theirs" in line for line in differences(yaml.safe_load(OLD)))
     assert source["since"] == "2026-11-24T00:00:00+00:00"
     assert (source["states"], source["partitions"]) == (["completed"], ["batch", "gpu"])
 
@@ -94,3 +105,40 @@ def test_another_programs_configuration_is_refused():
     """The HTCondor collector's has none of these keys."""
     with pytest.raises(ValueError, match="expected a configuration of auditor-slurm-collector"):
         convert({"schedd_names": ["a"], "meta": {}, "components": []})
+
+
+def recorded_by_the_old_one() -> dict[str, tuple[int, int, str]]:
+    """Start, end and cores of what the old collector records of the captured rows.
+
+    It calls sacct without `-D`, keeps one row of each JobID, takes Start and End as they stand
+    there, and leaves out jobs that were cancelled and have no Start (`sacctcaller.rs`).
+    """
+    rows = {row["JobID"]: row for row in captured() if "." not in row["JobID"]}
+    return {
+        f"site-{job_id}": (int(row["Start"]), int(row["End"]), row["AllocCPUS"])
+        for job_id, row in rows.items()
+        if row["Start"].isdecimal() and row["End"].isdecimal()
+    }
+
+
+def test_records_differ_only_where_the_old_ones_are_wrong(tmp_path: Path):
+    """On all captured rows; the four differences, and no other, are those of docs/slurm.md."""
+    old = {"record_prefix": "site", "sites": [{"name": "ours"}], "components": [CORES]}
+    ours = {
+        run: (
+            int(record.start_time.timestamp()),
+            int(record.stop_time.timestamp()) if record.stop_time else 0,
+            str(record.components[0].amount),
+        )
+        for run, record in records_of(old, tmp_path, list(ENDED_STATES)).items()
+    }
+    theirs = recorded_by_the_old_one()
+    more = {run.split("-")[1] for run in ours.keys() - theirs.keys()}
+    fewer = {run.removeprefix("site-") for run in theirs.keys() - ours.keys()}
+    other = {
+        run.removeprefix("site-") for run in ours.keys() & theirs.keys() if ours[run] != theirs[run]
+    }
+    several = {"35", "145", "146", "147_1", "147_2", "148", "152", "157", "159"}
+    assert more == several | {"149", "150"}, "runs before the last one"
+    assert fewer == {"114", "115", "117_[0-99]"}, "cancelled while pending"
+    assert other == several | {"142", "144"}, "the last run under the id of the first; suspended"
