@@ -15,6 +15,7 @@
 Source: `condor_history` of HTCondor 25.14, see `docs/htcondor.md`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -23,12 +24,13 @@ import msgspec
 
 from collector.command import StoppedError
 from collector.source import Batch, Checkpoint, Context, Finding, Job, SourceError, Unreadable
-from collector_htcondor import classad, query
+from collector_htcondor import query
 from collector_htcondor.history import left_queue
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.section import HTCondorSection
 
 _BATCH_ADS = 1000
+_GLOBAL_JOB_ID = re.compile(rb"\nGlobalJobId = ([^\n]*)")
 _NO_LIMIT = "2000000000"
 _HERE = ""
 """Stands for the schedd of this machine."""
@@ -191,12 +193,12 @@ class CondorHistory:
             yield batch
 
     def _take(self, batch: Batch, raw: bytes, name: str, window: _Window) -> None:
-        of, entered = classad.attribute(raw, "GlobalJobId"), left_queue(raw)
+        of = _GLOBAL_JOB_ID.search(raw)
         if of is not None:
-            window.newest = of.decode(errors="replace")
+            window.newest = of[1].decode(errors="replace")
             if window.newest == window.anchor:
                 window.anchor = None
-                if entered < window.begin:
+                if left_queue(raw) < window.begin:
                     return
         where = f"condor_history {name}".rstrip()
         if len(raw) > query.AD_LIMIT_BYTES:
@@ -208,7 +210,7 @@ class CondorHistory:
             batch.jobs.append(found)
         elif isinstance(found, Unreadable):
             batch.unreadable.append(found)
-        elif entered >= window.new_from:
+        elif left_queue(raw) >= window.new_from:
             batch.filtered[found] = batch.filtered.get(found, 0) + 1
 
     def _asked(self, name: str, wanted: str, *more: str) -> AbstractContextManager[query.Answer]:
