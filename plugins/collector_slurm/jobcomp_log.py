@@ -245,7 +245,7 @@ def _is_first(values: dict[str, str], start: int, end: int, firsts: dict[str, Fi
     again, job_id = values["State"] in _AGAIN, values["JobID"]
     known = firsts.get(job_id)
     if known is None:
-        if again:
+        if again or values["State"] == "FAILED":  # RequeueExit runs some of these again
             firsts[job_id] = First(start, end, values["State"] == "RESIZING", again)
         return True
     known.end, known.again = max(known.end, end), again

@@ -24,25 +24,23 @@ FOREVER = ("--starttime=2020-01-01T00:00:00", "--endtime=2037-01-01T00:00:00")
 FRAME = ("--parsable", "--noheader", "--noconvert", f"--delimiter={DELIMITER}")
 
 
-def ask(program: str, *options: str) -> tuple[int, list[str]]:
+def ask(program: str, *options: str) -> tuple[int, bytes]:
     """Asks one of the two.
 
     Returns:
-        Its exit status, and its rows.
+        Its exit status, and what it prints.
     """
     command = [program, *FRAME, f"--format={','.join(NAMES)}", *options]
     done = subprocess.run(command, env=environment(), check=False, capture_output=True, timeout=60)
-    return done.returncode, done.stdout.decode(errors="replace").split(f"{DELIMITER}\n")
+    return done.returncode, done.stdout
 
 
-def comparable(rows: list[str]) -> list[str]:
+def comparable(output: bytes) -> list[str]:
     """Rows without what is rounded: CPU time is stored in microseconds and shown in thousandths."""
     kept = [number for number, name in enumerate(NAMES) if not name.endswith("CPU")]
-    fields = (row.split(DELIMITER) for row in rows)
-    return [
-        "|".join(row[number] for number in kept) if len(row) == len(NAMES) else "|".join(row)
-        for row in fields
-    ]
+    fields = output.decode(errors="replace").split(DELIMITER)
+    rows = (fields[at : at + len(NAMES)] for at in range(0, len(fields), len(NAMES)))
+    return ["|".join(row[number] for number in kept if number < len(row)) for row in rows]
 
 
 def copied(real: str, folder: Path) -> str:
@@ -50,7 +48,7 @@ def copied(real: str, folder: Path) -> str:
     columns = sacct.Columns(NAMES, steps=True, delimiter=DELIMITER)
     states = f"--state={ENDED},PD,R,S"
     _, output = ask(real, "--allusers", "--duplicates", *FOREVER, states)
-    rows = sacct.rows_of([f"{DELIMITER}\n".join(output).encode()], columns)
+    rows = sacct.rows_of([output], columns)
     return standin(folder, written(folder, ({**dict.fromkeys(NAMES, ""), **row} for row in rows)))
 
 

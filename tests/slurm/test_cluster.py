@@ -14,7 +14,7 @@ from tests.auditor_server import running_auditor
 from tests.slurm.both_saccts import differences
 from tests.slurm.cluster import Cluster, UnavailableError, eventually, running_cluster
 from tests.slurm.standin import jobs, program, quiet, source
-from tests.slurm.verify import Collecting, compare
+from tests.slurm.verify import Collecting, compare, times
 from tests.slurm.workload import HOSTILE, Workload
 
 pytestmark = pytest.mark.slurm
@@ -47,6 +47,12 @@ def collecting(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
         finally:
             collecting.stop()
         yield collecting
+
+
+def log_of(collecting: Collecting) -> list[str]:
+    """The lines of the jobcomp log."""
+    path = collecting.cluster.folder / "jobcomp.log"
+    return path.read_text(errors="replace").splitlines()
 
 
 def runs_of(records: dict[str, Record], job_id: str) -> list[str]:
@@ -89,7 +95,8 @@ def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
     assert not runs_of(log, "999")
     for run in set(slurmdbd) - set(log):
         (name,) = (slurmdbd[run].meta or {})["name"]
-        assert "JobId=" in name or len(name) > 200, name
+        entries = [line for line in log_of(collecting) if run.split("-")[0] in line[:14]]
+        assert "JobId=" in name or len(name) > 200, f"{run}: {times(slurmdbd[run])}, {entries}"
     assert len(set(log) - set(slurmdbd)) <= 1
     differ = [
         run

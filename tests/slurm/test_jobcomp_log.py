@@ -107,6 +107,14 @@ def test_runs_of_a_requeued_job_are_told_apart(tmp_path: Path):
     assert list(jobs(over(path).poll(None))) == ["7", "7-1767434400", "7-1767952800"]
 
 
+def test_a_failed_run_that_requeues_itself_is_told_from_the_next(tmp_path: Path):
+    """RequeueExit: the log says FAILED, not PENDING, and then has the job again."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
+    path.write_text(first + line(7, "2026-01-01T11:00:20", "2026-01-01T12:00:00"))
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767265220"]
+
+
 def test_a_finished_job_that_is_requeued_is_one_run_with_a_later_end(tmp_path: Path):
     """The log has it twice, with the same start; 148 of the captured log is so."""
     batches = list(over(LOG).poll(None))

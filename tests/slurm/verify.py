@@ -157,6 +157,7 @@ def core_seconds_of_sreport(cluster: Cluster) -> Counter[Who]:
         f"UPDATE lab_{table} SET {column} = {column} - {2 * HOUR_S} WHERE {column} > 0"
         for table, columns in (
             ("job_table", ("time_submit", "time_eligible", "time_start", "time_end")),
+            ("step_table", ("time_start", "time_end")),
             ("suspend_table", ("time_start", "time_end")),
             ("event_table", ("time_start", "time_end")),
         )
