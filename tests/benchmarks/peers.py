@@ -5,8 +5,9 @@
 `auditor-htcondor-collector` has to be on the PATH (`pip install auditor-htcondor-collector` in an
 environment of its own). Its `condor_history` is a stand-in that prints the jobs of the same file,
 in the order and the format that it asks for, so the time that the real one takes is in neither
-figure. Their mappings are alike, not equal (ours is the default one, theirs has two components). Seconds are those of a clock, from the start of the
-process to the last answer of an embedded Auditor, which runs on the same machine.
+figure. Their mappings are alike, not equal: ours is the default one, theirs has two components.
+Seconds are those of a clock, from the start of the process to the last answer of an embedded
+Auditor, which runs on the same machine.
 """
 
 import argparse
