@@ -100,7 +100,13 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     return read(OLDEST, tmp_path_factory.mktemp("oldest"))[1]
 
 
-@pytest.mark.parametrize("release", RELEASES[1:])
+@pytest.mark.parametrize(
+    "release",
+    [
+        pytest.param(release, marks=[] if release == NEWEST else pytest.mark.slow)
+        for release in RELEASES[1:]
+    ],
+)
 def test_every_release_gives_the_same_records(
     release: str, oldest: dict[str, Record], tmp_path: Path
 ):
