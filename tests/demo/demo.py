@@ -64,7 +64,10 @@ def main() -> None:
         with client:
             say("What the Auditor now holds:")
             print(table(client))
-            say("The same period once more, as a backfill: everything is there already.")
+            say(
+                "The same period once more, as a backfill. All is there already, but for the line"
+                " that cannot be read,\nand a job whose log has two stop times: each is sent again."
+            )
             show("backfill", "--since", "2026-11-23", "--until", "2026-11-25", failing=True)
     say(
         """Files: .demo/ has config.yaml, outbox.db, auditor.db and the logs (*.log).
