@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from collector.clock import span
 from collector.config import Config
 from collector.daemon.poll import Poll
 from collector.daemon.work import Work
@@ -70,7 +71,8 @@ def _source(
     if poll.lag is None:
         return
     behind_s, kept_s = poll.lag.behind_s, poll.lag.kept_s
-    if kept_s is not None and behind_s > kept_s / 2:
+    # What the next poll is going to read in due course is no danger, however little is kept.
+    if kept_s is not None and behind_s > max(kept_s / 2, poll.interval_s):
         yield (
             f"source {poll.name}: {span(behind_s)} behind, and its log keeps {span(kept_s)} only: "
             "jobs will be lost"
@@ -94,13 +96,6 @@ def line(status: Status, wrong: Sequence[str], now: datetime) -> str:
     if status.oldest_put_at is not None:
         waiting += f" (oldest {span(_age(status.oldest_put_at, now))})"
     return f"{waiting}; {'; '.join(wrong) or 'all is well'}"
-
-
-def span(seconds: float) -> str:
-    """`90 s`, `12 min`, `3 h`, `4 d`."""
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
-    return f"{int(seconds) // size} {unit}"
 
 
 def _age(instant: datetime, now: datetime) -> float:

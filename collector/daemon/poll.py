@@ -26,13 +26,14 @@ class Poll:
         self.name = mapped.name
         self.interval_s = mapped.source.section.interval_s
         self.lag: Lag | None = None
-        """As it was after the last poll."""
+        """As the source told it last; if it cannot tell now, what ended since then is not read."""
         self._mapped = mapped
         self._outbox = outbox
         self._stop = stop
         self._log = log.bind(source=self.name)
         self._now = now
         self._problem: str | None = None
+        self._looked_at = now()
 
     def __call__(self, progressed: Progressed) -> str:
         """Polls once; says `ok` or `failed`.
@@ -49,7 +50,9 @@ class Poll:
                 progressed()
                 if self._stop.is_set():
                     break
-            self.lag = source.lag(self._outbox.checkpoint(self.name))
+                if (self._now() - self._looked_at).total_seconds() > self.interval_s:
+                    self._look()  # a backlog can take hours
+            self._look()
             self._note(ok=True, message="")
         except (SourceError, OutboxFullError, OutboxInUseError) as error:
             return self._failed(str(error), type(error).__name__, None)
@@ -69,7 +72,22 @@ class Poll:
         if self._problem != kind:
             self._log.error("source cannot be read", problem=message, exc_info=error)
         self._problem = kind
+        # A source that is paused, or cannot be read, falls behind. Whatever may be wrong with
+        # asking it, this poll has failed already, and is told.
+        with contextlib.suppress(Exception):
+            self._look()
         return "failed"
+
+    def _look(self) -> None:
+        """Asks the source how far it is behind."""
+        before_at, self._looked_at = self._looked_at, self._now()
+        try:
+            self.lag = self._mapped.source.lag(self._outbox.checkpoint(self.name))
+        except Exception:
+            if self.lag is not None:
+                since_s = max(0.0, (self._looked_at - before_at).total_seconds())
+                self.lag = Lag(self.lag.behind_s + since_s, self.lag.kept_s)
+            raise
 
     def _note(self, *, ok: bool, message: str) -> None:
         """For the status; what an outbox in trouble does not take, the next poll notes."""

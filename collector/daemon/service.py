@@ -7,10 +7,10 @@ from pathlib import Path
 
 from collector import logs
 from collector.assemble import Log, assemble, make_client
-from collector.clock import Now, utc_now
+from collector.clock import Now, span, utc_now
 from collector.collect import make_sources
 from collector.config import Config, ConfigError
-from collector.daemon.health import hanging, span
+from collector.daemon.health import hanging
 from collector.daemon.shift import Shift
 from collector.daemon.signals import Events, signals_into
 from collector.systemd import notify, reloading, watchdog_s

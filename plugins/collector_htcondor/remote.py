@@ -96,7 +96,8 @@ class CondorHistory:
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         """Of the schedd that is furthest behind, beyond what the next poll is due to ask for; see
-        `Source.lag`. How far back its history reaches is not known here."""
+        `Source.lag`. How far back its history reaches is not known here.
+        """
         reached = {} if checkpoint is None else _reached(checkpoint)
         section, now = self._section, self._context.now().timestamp()
         until = min((reached.get(name) or self._begin(now)).until for name in self._names)

@@ -72,9 +72,7 @@ def all_parts(path: Path) -> list[Part]:
         ) from error
     newest = {head: one for one, head in known}
     known = [(one, head) for one, head in known if newest[head] == one]
-    return [
-        Part(one, head, 0, number < len(known) - 1) for number, (one, head) in enumerate(known)
-    ]
+    return [Part(one, head, 0, number < len(known) - 1) for number, (one, head) in enumerate(known)]
 
 
 def parts_since(path: Path, place: Place | None) -> tuple[list[Part], bool]:

@@ -114,7 +114,8 @@ class Slurmdbd:
 
     def lag(self, checkpoint: SacctCheckpoint | None) -> Lag:
         """By the end of the last window, beyond what the next poll is due to ask for; see
-        `Source.lag`. When slurmdbd purges its jobs is not known here."""
+        `Source.lag`. When slurmdbd purges its jobs is not known here.
+        """
         section, now = self._section, self._context.now().timestamp()
         at = checkpoint or self._begin(now)
         return Lag(max(0.0, now - at.until - section.settle_s - section.interval_s))

@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,6 +12,7 @@ from collector_htcondor.source import HTCondorSource
 from tests.htcondor.schedd import START, Schedd, ad
 from tests.htcondor.standin import NOW_S, Pool
 from tests.htcondor.test_per_job import write
+from tests.htcondor.test_remote import poll
 
 
 class Watched:
@@ -28,10 +29,8 @@ class Watched:
     def job(self, cluster: int, left: int) -> None:
         self.schedd.append(ad(cluster, EnteredCurrentStatus=left))
 
-    def poll(self, batches: int | None = None) -> None:
-        for number, batch in enumerate(self.source.poll(self.checkpoint)):
-            if number == batches:
-                break
+    def poll(self) -> None:
+        for batch in self.source.poll(self.checkpoint):
             self.checkpoint = batch.checkpoint
 
     def lag(self, now_s: int) -> Lag:
@@ -143,7 +142,7 @@ def test_a_history_that_cannot_be_read_has_no_lag_to_tell(watched: Watched):
 def test_epochs_have_a_lag_too(tmp_path: Path):
     """By the time on the banner, which every kind of epoch ad has."""
     path = tmp_path / "epoch_history"
-    banner = b"*** %s ClusterId=1 ProcId=0 RunInstanceId=0 Owner=\"bob\" CurrentTime=%d\n"
+    banner = b'*** %s ClusterId=1 ProcId=0 RunInstanceId=0 Owner="bob" CurrentTime=%d\n'
     path.write_bytes(banner.join([b"A = 1\n", b"A = 1\n", b""]) % (b"SPAWN", T, b"EPOCH", T + 60))
     pool = Pool(tmp_path)
     pool.now_s = T + 100
@@ -171,7 +170,11 @@ def test_per_job_is_behind_by_its_oldest_unread_file(tmp_path: Path):
 class TestCondorHistory:
     """`mode: condor_history` is as far behind as the schedd that is furthest behind."""
 
-    keys: dict[str, Any] = {"schedd_names": ["ap1", "ap2"], "settle_s": 5, "interval_s": 60}
+    keys: ClassVar[dict[str, Any]] = {
+        "schedd_names": ["ap1", "ap2"],
+        "settle_s": 5,
+        "interval_s": 60,
+    }
 
     def test_it_is_nothing_between_two_polls(self, tmp_path: Path):
         """What the next poll is to ask for is not late."""
@@ -193,10 +196,8 @@ class TestCondorHistory:
         *_, batch = source.poll(None)
         pool.set("ap2", mood="unreachable")
         pool.now_s += 3600
-        checkpoint = batch.checkpoint
-        with pytest.raises(SourceError):
-            for batch in source.poll(checkpoint):
-                checkpoint = batch.checkpoint
+        _, checkpoint, error = poll(source, batch.checkpoint)
+        assert "Unable to locate remote schedd" in error
         assert source.lag(checkpoint) == Lag(3540)
 
     def test_what_was_never_asked_is_behind_by_all_that_is_to_be_asked(self, tmp_path: Path):

@@ -302,8 +302,11 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         outbox.put("jobs", [], read=1, filtered={"never started": 1})
         outbox.note_poll("jobs", ok=True, message="", now=now)
         outbox.note_sender("sending", "", now)
-        metrics = Metrics(MetricsSection(), outbox, ["jobs"], list, structlog.get_logger(), utc_now)
-        metrics.polled("jobs", "ok", 1, Lag(1, 2))
+        lags = {"jobs": Lag(1, 2)}
+        metrics = Metrics(
+            MetricsSection(), outbox, lambda: lags, list, structlog.get_logger(), utc_now
+        )
+        metrics.polled("jobs", "ok", 1)
         text = metrics.exposition().decode()
     return {
         family.name + ("_total" if family.type == "counter" else "")

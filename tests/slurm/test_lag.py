@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from collector.source import Lag, SourceError
+from collector_slurm.source import SlurmSource
 from tests.slurm.standin import program, quiet, row, source, standin, written
 from tests.slurm.test_jobcomp_log import line
 
@@ -44,7 +45,7 @@ class Log:
     def lag(self) -> Lag | None:
         return self._source().lag(self.checkpoint)
 
-    def _source(self) -> Any:
+    def _source(self) -> SlurmSource:
         return source(quiet(NOW), mode="jobcomp", jobcomp_path=self.path, time_zone="UTC")
 
 
