@@ -83,10 +83,11 @@ class HistoryFiles:
                 raise self._cannot_read(error) from error
             if written is not None:
                 unread[file.head] = written
+        oldest = min(filter(None, (history.left_queue(file.first) for file in files)), default=None)
         return Lag.of_files(
             now,
             unread=min(unread.values(), default=None),
-            oldest=history.left_queue(files[0].first) or None if len(files) > 1 else None,
+            oldest=oldest if len(files) > 1 else None,
             oldest_unread=any(file.head in unread for file in files[:1]),
         )
 

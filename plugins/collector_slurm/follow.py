@@ -76,11 +76,11 @@ def all_parts(path: Path) -> list[Part]:
 
 
 def parts_since(path: Path, place: Place | None) -> tuple[list[Part], bool]:
-    """Finds what is to be read after a place; see `all_parts` and `since`."""
-    return since(all_parts(path), place)
+    """Finds what is to be read after a place; see `all_parts` and `unread_parts`."""
+    return unread_parts(all_parts(path), place)
 
 
-def since(parts: list[Part], place: Place | None) -> tuple[list[Part], bool]:
+def unread_parts(parts: list[Part], place: Place | None) -> tuple[list[Part], bool]:
     """Leaves out what was read.
 
     Args:

@@ -21,7 +21,7 @@ import msgspec
 
 from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
 from collector_slurm import local_times
-from collector_slurm.follow import Part, Place, all_parts, lines_of, parts_since, since
+from collector_slurm.follow import Part, Place, all_parts, lines_of, parts_since, unread_parts
 from collector_slurm.jobcomp import Entry, entries_of, values_of
 from collector_slurm.section import SlurmSection
 
@@ -119,7 +119,7 @@ class JobcompLog:
         at, parts = checkpoint or JobcompCheckpoint(), all_parts(self._path)
         unread = None
         oldest_unread = False
-        for part in since(parts, at.place)[0]:
+        for part in unread_parts(parts, at.place)[0]:
             unread = self._next_end(part, at.ended)
             if unread is not None:
                 oldest_unread = part.head == parts[0].head
