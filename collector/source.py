@@ -197,7 +197,8 @@ class Source(ABC):
 
         It is asked after each poll, whether that was good or failed, and now and then between two
         batches of a long one; so it has to be cheap: a stat and a small read for each file, no
-        command. What the next poll will read in due course is no lag: soon after a good poll it is 0.
+        command. What the next poll will read in due course is no lag: it is 0 soon after a good
+        one.
 
         Returns:
             None where that is not known, as here.

@@ -16,7 +16,7 @@ from collector.clock import span, utc_now
 from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError, Status
-from collector.source import Lag, SourceError
+from collector.source import Lag
 
 _CHECKPOINT_SHOWN = 200
 _SAID = {
@@ -69,8 +69,8 @@ def _lags(config: Config, status: Status) -> dict[str, Lag | str | None]:
         known = status.sources.get(mapped.name)
         try:
             found[mapped.name] = mapped.source.lag(None if known is None else known.checkpoint)
-        except SourceError as error:
-            found[mapped.name] = str(error)
+        except Exception as error:  # noqa: BLE001 - the status is for when something is wrong
+            found[mapped.name] = str(error) or type(error).__name__
     return found
 
 
