@@ -4,9 +4,10 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -70,6 +71,10 @@ class Site:
 
     def polls(self) -> str:
         return self.poll(lambda: None)
+
+    def errors(self) -> list[MutableMapping[str, Any]]:
+        """What was logged as an error."""
+        return [entry for entry in self.logs.entries if entry["log_level"] == "error"]
 
     def problems(self) -> list[str]:
         """What is wrong with the source."""
@@ -162,9 +167,7 @@ def test_a_source_that_cannot_be_read_falls_behind_by_the_clock(site: Site):
     away.rename(site.spool)
     assert site.polls() == "ok"
     assert site.poll.lag == Lag(0, 7200 + 3660)
-    assert [entry["event"] for entry in site.logs.entries if entry["log_level"] == "error"] == [
-        "source cannot be read"
-    ]
+    assert [told["event"] for told in site.errors()] == ["source cannot be read"]
 
 
 def test_a_long_poll_tells_its_lag_meanwhile(site: Site, monkeypatch: pytest.MonkeyPatch):
@@ -199,7 +202,7 @@ def test_a_mistake_in_a_plugins_lag_is_told_and_kills_nothing(
     site.job(1)
     assert [site.polls(), site.polls()] == ["failed", "failed"]
     assert site.outbox.status().waiting == 1
-    [told] = site.logs.entries
+    [told] = site.errors()
     assert told["problem"].startswith("ZeroDivisionError")
 
 
