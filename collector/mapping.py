@@ -51,6 +51,8 @@ class _Missing(msgspec.Struct, frozen=True):
 
 Found = Value | list[str] | _Missing | None
 Evaluate = Callable[[Fields], Found]
+Pseudonym = Callable[[str], str]
+"""Gives the pseudonym of a text; see `pseudonyms.py`."""
 
 
 class Mapping:
@@ -58,10 +60,15 @@ class Mapping:
 
     Attributes:
         fields: the names of all fields that rules and filters look at.
+        pseudonyms: the meta keys under which pseudonyms stand.
     """
 
     def __init__(
-        self, section: MappingSection, record_prefix: str, only_if: Iterable[Condition] = ()
+        self,
+        section: MappingSection,
+        record_prefix: str,
+        only_if: Iterable[Condition] = (),
+        pseudonym: Pseudonym | None = None,
     ) -> None:
         """Compiles the rules.
 
@@ -69,12 +76,15 @@ class Mapping:
             section: the rules, with the plugin's defaults already in them.
             record_prefix: record ids are `<record_prefix>-<job id>`.
             only_if: conditions that a job must meet to be accounted at all.
+            pseudonym: for the rules that ask for it; without it their jobs cannot be mapped.
 
         Raises:
             ValueError: for a name that no Auditor takes, and a number that is none.
         """
         self.fields: set[str] = set()
+        self.pseudonyms = [key for key, rules in section.meta.items() if _asks_for_one(rules)]
         self._prefix = record_prefix
+        self._pseudonym = pseudonym or _without_key
         self._only_if = [self._condition(condition) for condition in only_if]
         self._meta: list[tuple[str, Evaluate]] = []
         self._components: list[tuple[str, Evaluate, list[tuple[str, Evaluate]]]] = []
@@ -172,7 +182,11 @@ class Mapping:
             rule.type in ("text", "id") or isinstance(rule.value or rule.default, str | list)
         ):
             raise ValueError(f"{what}: expected a number, as value, default or type")
+        if rule.pseudonym and kind == "number":
+            raise ValueError(f"{what}: pseudonym goes with meta, not with numbers")
         find = self._value(what, rule, rule.type or kind)
+        if rule.pseudonym:
+            find = self._pseudonymous(find)
         default = rule.default
         if default is not None or rule.optional or optional:
             required = find
@@ -207,6 +221,20 @@ class Mapping:
             return found if factor is None else found * factor  # type: ignore[operator]
 
         return converted
+
+    def _pseudonymous(self, find: Evaluate) -> Evaluate:
+        """The function that gives the pseudonym of a value; nothing found stays nothing."""
+        pseudonym = self._pseudonym
+
+        def hashed(fields: Fields) -> Found:
+            value = find(fields)
+            if value == "" or value.__class__ is _Missing:
+                return value
+            if isinstance(value, list):
+                return [pseudonym(text) for text in value]
+            return pseudonym(_text(value))
+
+        return hashed
 
     def _expression(self, what: str, text: str) -> Evaluate:
         expression = Expression(text)
@@ -264,6 +292,16 @@ class Mapping:
             return value is not None and search(_text(value)) is not None
 
         return holds, field
+
+
+def _asks_for_one(rules: Rules | None) -> bool:
+    """Whether a rule asks for a pseudonym."""
+    several = rules if isinstance(rules, list) else [rules]
+    return any(isinstance(rule, Rule) and rule.pseudonym for rule in several)
+
+
+def _without_key(_: str) -> str:
+    raise UnmappableError("a rule asks for a pseudonym, and there is no key")
 
 
 def _only_if(holds: Callable[[Fields], bool], find: Evaluate) -> Evaluate:

@@ -26,7 +26,7 @@ class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How one value is made: exactly one of `value`, `field` and `expr` says from what.
 
-    The other keys apply in this order: only_if, item, matches, type, factor, default.
+    The other keys apply in this order: only_if, item, matches, type, factor, pseudonym, default.
     """
 
     value: str | int | float | list[str] | None = None
@@ -44,6 +44,8 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     scores), integer, duration (→ seconds), memory (→ bytes), id (drops a trailing `(number)`)."""
     factor: float | None = None
     """The number is multiplied by it, e.g. 0.001 for ms → s."""
+    pseudonym: bool = False
+    """For meta: whether a keyed hash of the text stands for it, so that it names nobody."""
     default: str | int | float | None = None
     """The value when there is none; taken as it stands."""
     optional: bool = False
@@ -69,8 +71,9 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             for text in texts:
                 if isinstance(text, str):
                     check_name(text, "value")
-            for key in ("item", "matches", "type", "factor", "default"):
-                if getattr(self, key) is not None:
+            for key in ("item", "matches", "type", "factor", "pseudonym", "default"):
+                given_too = getattr(self, key)
+                if given_too is not None and given_too is not False:
                     raise ValueError(f"{key} does not go with value, which is taken as it stands")
 
 

@@ -21,6 +21,7 @@ def problems(
     works: Iterable[Work],
     outbox: Outbox,
     *,
+    hanging_s: float,
     started_at: datetime,
     now: datetime,
 ) -> list[str]:
@@ -32,10 +33,12 @@ def problems(
         polls: of the sources.
         works: everything that is done again and again.
         outbox: where records wait.
+        hanging_s: what did not get on for so long hangs.
         started_at: what did not happen since then may still come.
         now: the time, aware.
     """
-    found = [f"{work.name}: no progress for {span(late)}" for work, late in hanging(works)]
+    late = hanging(works, hanging_s)
+    found = [f"{work.name}: no progress for {span(seconds)}" for work, seconds in late]
     found += _sender(config, status, now)
     for poll in polls:
         found += _source(config, status, poll, started_at, now)
@@ -43,7 +46,7 @@ def problems(
     return found
 
 
-def hanging(works: Iterable[Work], limit_s: float = HANGING_S) -> list[tuple[Work, float]]:
+def hanging(works: Iterable[Work], limit_s: float) -> list[tuple[Work, float]]:
     """What has not got on within a limit, and for how many seconds."""
     late = [(work, work.late_s()) for work in works]
     return [(work, seconds) for work, seconds in late if seconds > limit_s]

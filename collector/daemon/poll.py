@@ -53,18 +53,25 @@ class Poll:
                 if (self._now() - self._looked_at).total_seconds() > self.interval_s:
                     self._look()  # a backlog can take hours
             self._look()
-            self._note(ok=True, message="")
         except (SourceError, OutboxFullError, OutboxInUseError) as error:
-            return self._failed(str(error), type(error).__name__, None)
+            result = self._failed(str(error), type(error).__name__, None)
         except OutboxError:
             raise
         except Exception as error:  # noqa: BLE001 - a plugin's mistake ends its poll, not the others
-            return self._failed(f"{type(error).__name__}: {error}", "mistake in the plugin", error)
+            message = f"{type(error).__name__}: {error}"
+            result = self._failed(message, "mistake in the plugin", error)
+        else:
+            result = self._well()
+        emit = self._log.info if collected.read else self._log.debug
+        seconds = round(time.monotonic() - started, 3)
+        emit("polled", result=result, **collected.counts(), seconds=seconds)
+        return result
+
+    def _well(self) -> str:
+        self._note(ok=True, message="")
         if self._problem is not None:
             self._log.info("source works again", after=self._problem)
             self._problem = None
-        emit = self._log.info if collected.read else self._log.debug
-        emit("polled", **collected.counts(), seconds=round(time.monotonic() - started, 3))
         return "ok"
 
     def _failed(self, message: str, kind: str, error: Exception | None) -> str:

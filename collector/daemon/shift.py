@@ -21,7 +21,7 @@ from collector.daemon.poll import Poll
 from collector.daemon.signals import Events
 from collector.daemon.work import Progressed, Work
 from collector.source import Lag
-from collector.systemd import listening, notify
+from collector.systemd import listening, notify, watchdog_s
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -59,6 +59,9 @@ class Shift:
         self._config, self._parts, self._stop = config, parts, stop
         self._events, self._log, self._now = events, log, now
         self._started_at = now()
+        # Systemd wants to hear of them twice in its time.
+        watchdog = watchdog_s()
+        self.hanging_s = health.HANGING_S if watchdog is None else watchdog / 2
         self._clock_s = self._clock_ahead_s()
         self._polls = [Poll(source, parts.outbox, stop, log, now) for source in parts.sources]
         self._metrics = self._make_metrics()
@@ -144,6 +147,7 @@ class Shift:
             self._polls,
             self.works,
             outbox,
+            hanging_s=self.hanging_s,
             started_at=self._started_at,
             now=now,
         )

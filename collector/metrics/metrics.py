@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     ProcessCollector,
     disable_created_metrics,
@@ -51,7 +52,7 @@ class Metrics:
             log: for a server or file that cannot be.
             now: the time, aware.
         """
-        self._section, self._problems, self._log = section, problems, log
+        self._section, self._problems, self._log, self._now = section, problems, log, now
         self._file_problem: str | None = None
         self._server: Server | None = None
         self._registry = registry = CollectorRegistry()
@@ -78,6 +79,11 @@ class Metrics:
             name("pass_seconds"),
             "How long the sender's passes took.",
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self._pass_success = Gauge(
+            name("sender_last_success_timestamp_seconds"),
+            "When the sender's last good pass ended; 0 before the first.",
             registry=registry,
         )
         for source in lags():
@@ -118,6 +124,8 @@ class Metrics:
         """Counts a pass of the sender."""
         self._passes.labels(result).inc()
         self._pass_seconds.observe(seconds)
+        if result == "sending":
+            self._pass_success.set(self._now().timestamp())
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""

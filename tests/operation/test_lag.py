@@ -25,8 +25,8 @@ from collector_htcondor.source import HTCondorSection, HTCondorSource
 from tests.auditor_server import start_auditor
 from tests.htcondor.schedd import START, Schedd, ad
 from tests.operation.manager import service
-from tests.operation.test_metrics import NOBODY, Watched
-from tests.site import eventually
+from tests.operation.watched import Watched
+from tests.site import NOBODY, eventually
 
 T = START + 10_000
 
@@ -84,6 +84,7 @@ class Site:
             [self.poll],
             [],
             self.outbox,
+            hanging_s=health.HANGING_S,
             started_at=self.started_at,
             now=self.now(),
         )
