@@ -8,7 +8,6 @@ compare, and pseudonyms under two keys have nothing in common. Whoever has the k
 so it is kept as a private key is, and never stands in the configuration itself.
 """
 
-import functools
 import hmac
 import os
 from pathlib import Path
@@ -23,8 +22,6 @@ KEY_BYTES = 32
 """The least; RFC 2104 (section 3) advises against keys shorter than the hash."""
 
 _CREDENTIAL = "pseudonym-key"
-_REMEMBERED = 256
-"""So few, since it may be a text of any length that a site hashes; users come in runs."""
 _HOW = (
     "to make one: (umask 077; head -c 32 /dev/urandom | base64 > "
     "/etc/auditor-collector/pseudonym-key); give it to systemd "
@@ -36,7 +33,6 @@ _HOW = (
 def keyed(key: bytes) -> Pseudonym:
     """The function that gives the pseudonym of a text under a key."""
 
-    @functools.lru_cache(_REMEMBERED)
     def pseudonym(text: str) -> str:
         # A job's text may hold what is no character; it is hashed as well.
         mac = hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")

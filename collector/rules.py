@@ -1,7 +1,7 @@
 """What the mapping rules in the YAML file may say; `mapping.py` applies them."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -76,6 +76,14 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 if given_too is not None and given_too is not False:
                     raise ValueError(f"{key} does not go with value, which is taken as it stands")
 
+    @property
+    def fields(self) -> set[str]:
+        """The names of all fields that its value depends on."""
+        found = {condition.field for condition in several(self.only_if)}
+        if self.field is not None:
+            found.add(self.field)
+        return found if self.expr is None else found | Expression(self.expr).fields
+
 
 class ComponentRule(Rule, kw_only=True, forbid_unknown_fields=True):
     """A rule for an amount, with the scores of the component."""
@@ -106,6 +114,13 @@ class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             meta={name: rules for name, rules in meta.items() if rules is not None},
             components={name: rules for name, rules in components.items() if rules is not None},
         )
+
+
+def several(given: Any) -> list[Any]:
+    """What may stand alone or in a list, or not at all, as a list."""
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -1,5 +1,6 @@
 """The mapping makes of a job's fields the record that its rules say, or says why it cannot."""
 
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -273,3 +274,44 @@ def test_a_number_has_no_pseudonym():
     ):
         with pytest.raises(ValueError, match="pseudonym goes with meta"):
             Mapping(section_of(f"{{components: {{c: {rule}}}}}"), "p")
+
+
+EVERY_KIND = """
+meta:
+  text: {field: F, default: none}
+  site: [{value: A, only_if: {field: F, matches: '^a'}}, {value: B}]
+  number: {field: F, type: number, optional: true}
+components:
+  Amount:
+    field: F
+    optional: true
+    only_if: {field: F, matches: '^[0-9]'}
+    scores: {S: {field: F}}
+  Item: {field: F, item: a, type: memory, default: 7}
+"""
+VALUES = st.sampled_from(
+    [None, 1, 1.0, True, 0, False, "1", "a", "a=2K", "a=3K,b", "", " ", "x" * 300]
+)
+
+
+@given(st.lists(VALUES, max_size=8))
+def test_what_a_rule_remembers_is_what_it_would_give_anew(values: list[Any]):
+    """Whatever jobs came before, a job's record is the same; 1, 1.0 and true stay different."""
+    used = Mapping(section_of(EVERY_KIND), "site")
+    for value in values:
+        job = Job("1.0", START, STOP, {} if value is None else {"F": value}, b"", "")
+        anew = Mapping(section_of(EVERY_KIND), "site").record(job)
+        assert used.record(job).encode() == anew.encode()
+
+
+def test_a_rule_remembers_a_bounded_number_of_short_texts():
+    """Ten thousand users, and texts of 20 kB, do not stay in memory."""
+    mapping = Mapping(section_of("{meta: {m: F}}"), "site")
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            for text in (f"user{number}", f"{number} " * 3000):
+                mapping.record(Job("1.0", START, STOP, {"F": text}, b"", ""))
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
