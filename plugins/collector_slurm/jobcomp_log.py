@@ -115,14 +115,35 @@ class JobcompLog:
                     return
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
-        """Reads all files that there are; see `Source.backfill`."""
+        """Reads all files that there are, twice; see `Source.backfill`.
+
+        The first reading finds the runs that the log writes once more when their job is requeued
+        after its end, so that only the later line of such a run counts.
+        """
+        requeued = {
+            job.id: job.stop_at
+            for batch in self._all()
+            for job in batch.jobs
+            if job.fields["State"] == "REQUEUED"
+        }
+        for batch in self._all():
+            jobs = [
+                job
+                for job in batch.jobs
+                if job.stop_at
+                and since <= job.stop_at < until
+                and job.stop_at >= requeued.get(job.id, job.stop_at)
+            ]
+            yield Batch(jobs=jobs, unreadable=batch.unreadable)
+
+    def _all(self) -> Iterator[Batch]:
+        """Reads all files that there are, until the end of the program."""
         at = JobcompCheckpoint()
         for part in parts_since(self._path, None)[0]:
             for batch in self._read(part, at):
-                jobs = [job for job in batch.jobs if job.stop_at and since <= job.stop_at < until]
-                yield Batch(jobs=jobs, unreadable=batch.unreadable)
                 if self._context.stop.is_set():
                     return
+                yield batch
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`, and refuses `Unreadable.raw` once more."""

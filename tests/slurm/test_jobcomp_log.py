@@ -190,6 +190,19 @@ def test_a_backfill_reads_rotated_files_too(tmp_path: Path):
     assert set(jobs(over(path).backfill(since, until + timedelta(seconds=1)))) == {"1", "2"}
 
 
+def test_a_backfill_takes_the_last_word_on_a_run_that_the_log_has_twice(tmp_path: Path):
+    """148 was sent with the later end already: the line with the earlier one corrects nothing."""
+    path, day = tmp_path / "log", timedelta(days=1)
+    path.write_bytes(LOG.read_bytes())
+    path.rename(path.with_name("log.1"))
+    path.write_text(line(999, "2026-11-23T21:00:00", "2026-11-23T21:00:01"))
+    last = datetime(2026, 11, 23, 20, 3, 33, tzinfo=UTC)
+    batches = list(over(path).backfill(last - day, last + day))
+    assert [job.stop_at for batch in batches for job in batch.jobs if job.id == "148"] == [last]
+    assert len(jobs(batches)) == 166
+    assert "148" not in jobs(over(path).backfill(last - day, last))
+
+
 def test_the_other_mode_goes_on_where_this_one_ended(tmp_path: Path):
     """A site that changes from the log to slurmdbd leaves nothing out."""
     checkpoint = list(over(LOG).poll(None))[-1].checkpoint

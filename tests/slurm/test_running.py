@@ -1,5 +1,6 @@
 """`track_running`: a run is told when it begins, and its stop time follows, whatever happens."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from collector.source import Job
-from tests.slurm.standin import quiet, row, source, standin, written
+from collector.source import Job, SourceError
+from collector_slurm import source as plugin
+from tests.slurm.standin import LOG, program, quiet, row, source, standin, written
 
 START = 1795478100
 
@@ -158,3 +160,20 @@ def test_one_job_can_be_read_by_its_raw_id(tmp_path: Path):
     assert [job.stop_at for job in tracking.one("38").jobs] == [None]
     with pytest.raises(ValueError, match="is not a job id"):
         given.one("1,2 --allusers")
+
+
+def test_an_epilog_does_not_wait_for_a_slurmdbd_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It gives up after seconds, whatever timeout_s allows the polls; they read the job."""
+    monkeypatch.setattr(plugin, "_EPILOG_TIMEOUT_S", 0.3)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="gave nothing more"):
+        source(sacct=program(tmp_path, "exec sleep 60")).one("7")
+    assert time.monotonic() - began < 20
+
+
+def test_a_single_job_of_the_jobcomp_log_is_left_to_the_polls():
+    """The message says what to do instead."""
+    with pytest.raises(SourceError, match="a short interval_s"):
+        source(mode="jobcomp", jobcomp_path=LOG).one("7")

@@ -34,12 +34,13 @@ def over(folder: Path, *rows: dict[str, str], now: datetime = NOW, **keys: Any) 
     return source(quiet(now), sacct=standin(folder, written(folder, rows)), **keys)
 
 
-def calls(folder: Path, **keys: Any) -> list[list[str]]:
-    """The windows' command lines of a poll that finds nothing."""
+def calls(folder: Path, until: datetime | None = None, **keys: Any) -> list[list[str]]:
+    """The windows' command lines of a poll, or of a backfill of the last hour, without jobs."""
     script = f'[ "$1" = --helpformat ] && exec cat {folder}/columns; echo "$@" >> {folder}/calls'
     (folder / "columns").write_text(" ".join(row("1")))
     sacct = program(folder, script)
-    list(source(quiet(NOW), sacct=sacct, **keys).poll(None))
+    given = source(quiet(NOW), sacct=sacct, **keys)
+    list(given.backfill(NOW - timedelta(hours=1), until) if until else given.poll(None))
     return [line.split() for line in (folder / "calls").read_text().splitlines()]
 
 
@@ -76,6 +77,18 @@ def test_the_first_poll_is_cut_into_windows_that_touch(tmp_path: Path):
     assert spans[-1][1] == NOW
     assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
     assert max(end - begin for begin, end in spans) <= timedelta(hours=2)
+
+
+def test_nothing_is_asked_of_the_future(tmp_path: Path):
+    """sacct refuses a window that begins there: a backfill ends at the present second."""
+    ends = [
+        datetime.fromisoformat(argument.partition("=")[2] + "+00:00")
+        for call in calls(tmp_path, NOW + timedelta(days=1), window_s=600)
+        for argument in call
+        if argument.startswith("--endtime=")
+    ]
+    assert len(ends) == 6
+    assert max(ends) == NOW - timedelta(seconds=1)
 
 
 def test_filters_are_slurms_own(tmp_path: Path):
