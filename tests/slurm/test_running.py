@@ -124,6 +124,11 @@ def test_suspended_time_comes_off_the_end(cluster: Cluster):
     assert over.start_at == begun.start_at
 
 
+def test_a_run_that_is_first_seen_while_suspended_is_told(cluster: Cluster):
+    """It holds its nodes; `-s R` alone does not show it."""
+    assert ids(cluster.poll(10, running() | {"State": "SUSPENDED"})) == [("7", None)]
+
+
 def test_runs_that_were_told_are_ended_after_tracking_is_switched_off(tmp_path: Path):
     """Their records wait for a stop time."""
     cluster = Cluster(tmp_path, overlap_s=0)
