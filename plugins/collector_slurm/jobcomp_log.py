@@ -96,6 +96,7 @@ class JobcompLog:
         self._path: Path = section.jobcomp_path
         self._identity = section.identity()
         self._zone = _zone(section.time_zone)
+        self._states = {_CODES.get(one, one) for one in map(str.upper, section.states)}
 
     def poll(self, checkpoint: JobcompCheckpoint | None) -> Iterator[Batch]:
         """Reads what was added since the checkpoint; see `Source.poll`."""
@@ -201,7 +202,7 @@ class JobcompLog:
         section = self._section
         partitions = values.get("Partition", "").split(",")
         for name, allowed, given in (
-            ("states", section.states, [_CODES.get(values["State"], values["State"])]),
+            ("states", self._states, [_CODES.get(values["State"], values["State"])]),
             ("clusters", section.clusters, [values.get("Cluster", "")]),
             ("partitions", section.partitions, partitions),
             ("users", section.users, [values.get("User", ""), values["UID"]]),

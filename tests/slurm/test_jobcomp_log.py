@@ -163,6 +163,17 @@ def test_filters_are_those_of_sacct(tmp_path: Path):
     assert filtered(batches) == {"not in states": 1, "not in partitions": 1, "never started": 1}
 
 
+@pytest.mark.parametrize("state", ["OOM", "oom", "OUT_OF_MEMORY", "out_of_memory"])
+def test_a_state_may_be_given_by_its_code_or_its_name(state: str, tmp_path: Path):
+    """As `sacct -s` takes it, so that one configuration serves both modes."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "OUT_OF_MEMORY")
+        + line(2, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
+    )
+    assert set(jobs(over(path, states=[state]).poll(None))) == {"1"}
+
+
 def test_an_entry_that_is_no_run_is_kept_with_its_reason(tmp_path: Path):
     """The others are read."""
     path = tmp_path / "log"

@@ -98,13 +98,14 @@ def test_filters_are_slurms_own(tmp_path: Path):
         rescan_s=60,
         partitions=["gpu", "long"],
         users=["alice"],
+        groups=["staff"],
         accounts=["atlas"],
         qos=["high"],
         clusters=["lab"],
         states=["CD"],
     )
     assert {"--partition=gpu,long", "--user=alice", "--accounts=atlas", "--qos=high"} < set(call)
-    assert {"--clusters=lab", "--state=CD"} < set(call)
+    assert {"--group=staff", "--clusters=lab", "--state=CD"} < set(call)
     assert "--allusers" not in call
 
 
@@ -334,6 +335,7 @@ def test_two_clusters_keep_their_jobs_apart(tmp_path: Path):
     [
         ({"mode": "jobcomp"}, "jobcomp_path is needed"),
         ({"clusters": ["a", "b"]}, "set cluster_in_id"),
+        ({"clusters": ["all"]}, "set cluster_in_id"),
         ({"states": []}, "states is empty"),
         ({"time_zone": "Berlin"}, "is not a zone as Europe/Berlin"),
         ({"mode": "jobcomp", "jobcomp_path": Path("x"), "cluster_in_id": True}, "record_prefix"),
