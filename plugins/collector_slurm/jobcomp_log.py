@@ -125,7 +125,7 @@ class JobcompLog:
             job.id: job.stop_at
             for batch in self._all()
             for job in batch.jobs
-            if job.fields["State"] == "REQUEUED"
+            if job.stop_at and job.fields["State"] == "REQUEUED"
         }
         for batch in self._all():
             jobs = [
@@ -133,7 +133,7 @@ class JobcompLog:
                 for job in batch.jobs
                 if job.stop_at
                 and since <= job.stop_at < until
-                and job.stop_at >= requeued.get(job.id, job.stop_at)
+                and job.stop_at >= requeued.get(job.id, since)
             ]
             yield Batch(jobs=jobs, unreadable=batch.unreadable)
 

@@ -1,5 +1,8 @@
 """A configuration of AUDITOR's Slurm collector becomes ours, and gives the same records."""
 
+import os
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from collector.source import find_plugin
 from collector_slurm.import_config import convert, differences
 from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
+from tests.auditor_server import running_auditor
+from tests.slurm import old_collector
 from tests.slurm.standin import CAPTURED_AT, captured, jobs, quiet, standin
 
 OLD = """
@@ -41,6 +46,10 @@ components:
 """
 
 
+STATES = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "REQUEUED", "RESIZING", "REVOKED", "TIMEOUT"),
+)
 CORES = {"name": "Cores", "key": "AllocCPUS"}
 
 
@@ -119,6 +128,46 @@ def recorded_by_the_old_one() -> dict[str, tuple[int, int, str]]:
         for job_id, row in rows.items()
         if row["Start"].isdecimal() and row["End"].isdecimal()
     }
+
+
+@pytest.mark.slow
+def test_the_old_collector_itself_records_that(tmp_path: Path):
+    """The real program, over the captured rows as sacct prints them to it."""
+    if reason := old_collector.unavailable():
+        pytest.skip(reason)
+    expected = recorded_by_the_old_one()
+    with running_auditor(tmp_path / "auditor.db") as auditor:
+        config = tmp_path / "old.yaml"
+        old = {
+            "port": auditor.port,
+            "record_prefix": "site",
+            "earliest_datetime": "2026-11-23T12:00:00+00:00",
+            "sacct_frequency": 1,
+            "sender_frequency": 1,
+            "database_path": f"sqlite://{tmp_path}/old.db",
+            "job_filter": {"status": [state.lower() for state in STATES]},
+            "sites": [{"name": "ours"}],
+            "components": [CORES],
+            "tls_config": {"use_tls": False},
+        }
+        config.write_text(yaml.safe_dump(old))
+        command = old_collector.command(config, standin(tmp_path))
+        with subprocess.Popen(command, env={**os.environ, "TZ": "UTC"}) as process:
+            found: dict[str, Record] = {}
+            deadline = time.monotonic() + 60
+            while len(found) < len(expected) and time.monotonic() < deadline:
+                time.sleep(1)
+                with auditor.client() as client:
+                    found = {record.record_id: record for record in client.stream_query()}
+            process.terminate()
+    assert {
+        run: (
+            int(record.start_time.timestamp()),
+            int(record.stop_time.timestamp()) if record.stop_time else 0,
+            str(record.components[0].amount),
+        )
+        for run, record in found.items()
+    } == expected
 
 
 def test_records_differ_only_where_the_old_ones_are_wrong(tmp_path: Path):

@@ -151,18 +151,22 @@ def test_a_run_has_no_usage_before_it_ends(cluster: Cluster):
 
 def test_one_job_can_be_read_by_its_raw_id(tmp_path: Path):
     """As the epilog has it: a task of an array by its own id, not with all of its array."""
+    cpu = {"TotalCPU": "00:01.000"}
     rows = [
-        row("36_0", DBIndex="1", JobIDRaw="37"),
-        row("36_1", DBIndex="2", JobIDRaw="36"),
-        row("36_2", DBIndex="3", JobIDRaw="38", State="RUNNING", End="Unknown"),
+        row("36_0", DBIndex="1", JobIDRaw="37", **cpu),
+        row("36_1", DBIndex="2", JobIDRaw="36", **cpu),
+        row("36_2", DBIndex="3", JobIDRaw="38", State="RUNNING", End="Unknown", **cpu),
     ]
     given = source(sacct=standin(tmp_path, written(tmp_path, rows)))
     assert [job.id for job in given.one("36").jobs] == ["36_1"]
-    assert [job.id for job in given.one("37").jobs] == ["36_0"]
+    (ended,) = given.one("37").jobs
+    assert (ended.id, ended.fields["TotalCPU"]) == ("36_0", 1)
     assert given.one("38").read == 0
     assert given.one("999").read == 0
     tracking = source(track_running=True, sacct=standin(tmp_path, written(tmp_path, rows)))
-    assert [job.stop_at for job in tracking.one("38").jobs] == [None]
+    (begun,) = tracking.one("38").jobs
+    assert begun.stop_at is None
+    assert "TotalCPU" not in begun.fields
     with pytest.raises(ValueError, match="is not a job id"):
         given.one("1,2 --allusers")
 

@@ -138,6 +138,8 @@ def test_a_step_belongs_to_the_run_with_its_dbindex():
     assert [run.peaks for run in runs] == [{"MaxRSS": 1 << 20}, {"MaxRSS": 8192}]
     with pytest.raises(OutputError, match=r"step 7\.0 follows no row"):
         read([row("7", DBIndex="1"), row("7.0", DBIndex="2")], columns)
+    with pytest.raises(OutputError, match=r"step 8\.0 follows no row"):
+        read([row("7"), row("8.0")], columns)
 
 
 def test_memory_that_was_never_sampled_is_unknown_and_not_zero():
@@ -195,6 +197,7 @@ def test_suspended_time_is_not_run_time():
     (suspended,) = rows_by(JobID="142")
     assert suspended["Suspended"] == "00:00:07"
     assert elapsed_s(suspended) == int(suspended["ElapsedRaw"]) == 6
+    assert elapsed_s(row("7", Suspended="01:00:00")) == 0, "never a stop before the start"
 
 
 def test_a_job_cancelled_while_suspended_ends_where_slurm_says():
