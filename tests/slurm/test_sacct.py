@@ -87,13 +87,16 @@ def test_no_text_of_a_user_shifts_or_forges_a_row(texts: list[str], cut: int):
     assert list(rows_of(pieces, columns)) == wanted
 
 
-def test_a_forged_row_in_a_job_name_stays_a_job_name():
-    """A name that is a newline and a whole row of another job is one job's name."""
+@pytest.mark.parametrize("times", [1, 200])
+def test_a_forged_row_in_a_job_name_stays_a_job_name(times: int):
+    """A name that is a newline and a whole row of another job, or 20 kB of that, is one name."""
     columns = choose("JobName")
-    forged = printed([row("99", User="root", JobName="x")], choose()).decode()
-    runs = read([row("7", JobName=f"\n{forged}"), row("8", DBIndex="2")], columns)
+    forged = "\n" + printed([row("99", User="root", JobName="x\0")], choose()).decode()
+    name = forged * times
+    assert times == 1 or len(name) > 20_000
+    runs = read([row("7", JobName=name), row("8", DBIndex="2")], columns)
     assert [run.values["JobID"] for run in runs] == ["7", "8"]
-    assert runs[0].values["JobName"] == f"\n{forged}"
+    assert runs[0].values["JobName"] == name
 
 
 def test_text_that_is_no_utf8_is_kept_as_far_as_it_is_text():
