@@ -34,9 +34,13 @@ def over(folder: Path, *rows: dict[str, str], now: datetime = NOW, **keys: Any) 
     return source(quiet(now), sacct=standin(folder, written(folder, rows)), **keys)
 
 
-def calls(folder: Path, until: datetime | None = None, **keys: Any) -> list[list[str]]:
+def calls(
+    folder: Path, doing: str = "", until: datetime | None = None, **keys: Any
+) -> list[list[str]]:
     """The windows' command lines of a poll, or of a backfill of the last hour, without jobs."""
-    script = f'[ "$1" = --helpformat ] && exec cat {folder}/columns; echo "$@" >> {folder}/calls'
+    script = (
+        f'[ "$1" = --helpformat ] && exec cat {folder}/columns; {doing} echo "$@" >> {folder}/calls'
+    )
     (folder / "columns").write_text(" ".join(row("1")))
     sacct = program(folder, script)
     given = source(quiet(NOW), sacct=sacct, **keys)
@@ -79,11 +83,33 @@ def test_the_first_poll_is_cut_into_windows_that_touch(tmp_path: Path):
     assert max(end - begin for begin, end in spans) <= timedelta(hours=2)
 
 
+def test_a_slow_slurmdbd_is_asked_for_less_at_once(tmp_path: Path):
+    """A call that takes longer than a tenth of timeout_s makes the next window shorter."""
+    lengths = []
+    for call in calls(tmp_path, "sleep 0.2;", rescan_s=7200, window_s=3600, timeout_s=1):
+        options = dict(argument.partition("=")[::2] for argument in call)
+        begin, end = (datetime.fromisoformat(options[f"--{one}time"]) for one in ("start", "end"))
+        lengths.append((end - begin).total_seconds() + 1)
+    assert lengths[:4] == [3600, 1800, 900, 450]
+
+
+@pytest.mark.parametrize("poll", [True, False])
+def test_slurmdbd_has_time_for_others_between_two_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, poll: bool
+):
+    """A poll, and a backfill, wait pause_s between windows, but not at their end."""
+    given = over(tmp_path, rescan_s=3600, window_s=1200, settle_s=0, pause_s=9)
+    waited_s: list[float] = []
+    monkeypatch.setattr(given.context.stop, "wait", waited_s.append)
+    list(given.poll(None) if poll else given.backfill(NOW - timedelta(hours=1), NOW))
+    assert waited_s == [9, 9, 0]
+
+
 def test_nothing_is_asked_of_the_future(tmp_path: Path):
     """sacct refuses a window that begins there: a backfill ends at the present second."""
     ends = [
         datetime.fromisoformat(argument.partition("=")[2] + "+00:00")
-        for call in calls(tmp_path, NOW + timedelta(days=1), window_s=600)
+        for call in calls(tmp_path, until=NOW + timedelta(days=1), window_s=600)
         for argument in call
         if argument.startswith("--endtime=")
     ]
