@@ -107,6 +107,27 @@ def test_runs_of_a_requeued_job_are_told_apart(tmp_path: Path):
     assert list(jobs(over(path).poll(None))) == ["7", "7-1767434400", "7-1767952800"]
 
 
+@pytest.mark.parametrize("state", ["PENDING", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"])
+def test_whatever_ended_a_run_early_the_next_one_is_another(state: str, tmp_path: Path):
+    """Also when the job waited for days in between."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", state)
+    path.write_text(first + line(7, "2026-01-09T10:00:00", "2026-01-09T11:00:00"))
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767952800"]
+
+
+def test_a_failed_run_that_is_requeued_after_its_end_is_one_run(tmp_path: Path):
+    """The log has it once as FAILED and once as PENDING, with a later end, and then the next."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
+        + line(7, "2026-01-01T10:00:00", "2026-01-01T11:05:00", "PENDING")
+        + line(7, "2026-01-01T11:06:00", "2026-01-01T12:00:00")
+    )
+    found = [job for batch in over(path).poll(None) for job in batch.jobs]
+    assert [job.id for job in found] == ["7", "7", "7-1767265560"]
+
+
 def test_a_failed_run_that_requeues_itself_is_told_from_the_next(tmp_path: Path):
     """RequeueExit: the log says FAILED, not PENDING, and then has the job again."""
     path = tmp_path / "log"
