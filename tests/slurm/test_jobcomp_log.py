@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.source import Batch, Job, Unreadable
+from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import LOG, filtered, jobs, quiet, row, source, standin, written
 
@@ -184,15 +185,55 @@ def test_filters_are_those_of_sacct(tmp_path: Path):
     assert filtered(batches) == {"not in states": 1, "not in partitions": 1, "never started": 1}
 
 
-@pytest.mark.parametrize("state", ["OOM", "oom", "OUT_OF_MEMORY", "out_of_memory"])
-def test_a_state_may_be_given_by_its_code_or_its_name(state: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("BF", "BOOT_FAIL"),
+        ("CA", "CANCELLED"),
+        ("CD", "COMPLETED"),
+        ("DL", "DEADLINE"),
+        ("F", "FAILED"),
+        ("NF", "NODE_FAIL"),
+        ("OOM", "OUT_OF_MEMORY"),
+        ("PR", "PREEMPTED"),
+        ("RQ", "REQUEUED"),
+        ("RS", "RESIZING"),
+        ("RV", "REVOKED"),
+        ("TO", "TIMEOUT"),
+    ],
+)
+def test_a_state_may_be_given_by_its_code_or_its_name(code: str, state: str, tmp_path: Path):
     """As `sacct -s` takes it, so that one configuration serves both modes."""
     path = tmp_path / "log"
-    path.write_text(
-        line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "OUT_OF_MEMORY")
-        + line(2, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
-    )
-    assert set(jobs(over(path, states=[state]).poll(None))) == {"1"}
+    in_log = {"REQUEUED": "PENDING"}.get(state, state)
+    path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", in_log))
+    for given in (code, state, state.lower()):
+        assert set(jobs(over(path, states=[given]).poll(None))) == {"1"}
+    others = [one for one in ENDED_STATES if one != code]
+    assert not jobs(over(path, states=others).poll(None))
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        ({"clusters": ["lab"]}, True),
+        ({"clusters": ["other"]}, False),
+        ({"groups": ["staff"]}, True),
+        ({"groups": ["50"]}, True),
+        ({"groups": ["other"]}, False),
+        ({"accounts": ["physics"]}, True),
+        ({"accounts": ["other"]}, False),
+        ({"qos": ["normal"]}, True),
+        ({"qos": ["other"]}, False),
+        ({"users": ["bob"]}, True),
+        ({"users": ["other"]}, False),
+    ],
+)
+def test_every_filter_counts(keys: dict[str, list[str]], tmp_path: Path, *, kept: bool):
+    """A run stays if it has one of the names."""
+    path = tmp_path / "log"
+    path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00"))
+    assert bool(jobs(over(path, **keys).poll(None))) is kept
 
 
 def test_an_entry_that_is_no_run_is_kept_with_its_reason(tmp_path: Path):
