@@ -207,8 +207,8 @@ def test_a_state_may_be_given_by_its_code_or_its_name(code: str, state: str, tmp
     path = tmp_path / "log"
     in_log = {"REQUEUED": "PENDING"}.get(state, state)
     path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", in_log))
-    for given in (code, state, state.lower()):
-        assert set(jobs(over(path, states=[given]).poll(None))) == {"1"}
+    for name in (code, state, state.lower()):
+        assert set(jobs(over(path, states=[name]).poll(None))) == {"1"}
     others = [one for one in ENDED_STATES if one != code]
     assert not jobs(over(path, states=others).poll(None))
 
