@@ -48,6 +48,13 @@ def calls(
     return [line.split() for line in (folder / "calls").read_text().splitlines()]
 
 
+def logged(folder: Path, sacct: str) -> tuple[str, Path]:
+    """The same `sacct`, and the file in which its command lines are noted."""
+    log = folder / "calls"
+    Path(sacct).rename(folder / "inner")
+    return program(folder, f'echo "$@" >> {log}; exec {folder}/inner "$@"'), log
+
+
 def test_every_call_gives_both_ends_of_its_window(tmp_path: Path):
     """`-s` without `-E` would be a window of one instant, and show nothing.
 
@@ -108,7 +115,7 @@ def test_slurmdbd_has_time_for_others_between_two_calls(
 
 
 def test_nothing_is_asked_of_the_future(tmp_path: Path):
-    """sacct refuses a window that begins there: a backfill ends at the present second."""
+    """A backfill that reaches into the future ends at the present second."""
     ends = [
         datetime.fromisoformat(argument.partition("=")[2] + "+00:00")
         for call in calls(tmp_path, until=NOW + timedelta(days=1), window_s=600)
@@ -358,6 +365,16 @@ def test_two_clusters_keep_their_jobs_apart(tmp_path: Path):
     assert [job.fields["TotalCPU"] for job in found.values()] == [3, 5]
 
 
+def test_every_call_names_the_clusters(tmp_path: Path):
+    """Also one for job ids: without `-M`, sacct knows those of its own cluster only."""
+    rows = [row("7", Cluster="a"), row("7", Cluster="b")]
+    sacct, log = logged(tmp_path, standin(tmp_path, written(tmp_path, rows)))
+    list(source(quiet(NOW), sacct=sacct, clusters=["a", "b"], cluster_in_id=True).poll(None))
+    asked = [call for call in log.read_text().splitlines() if call != "--helpformat"]
+    assert any("--jobs=7" in call for call in asked)
+    assert all("--clusters=a,b " in call for call in asked)
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
@@ -402,10 +419,7 @@ def test_a_window_of_one_second_shows_one_second(tmp_path: Path):
 
 def test_steps_of_a_whole_cluster_are_read_in_one_pass(tmp_path: Path):
     """The 165 captured runs need one call for rows, and one for steps and what ran first."""
-    log = tmp_path / "calls"
-    inner = standin(tmp_path)
-    Path(inner).rename(tmp_path / "inner")
-    sacct = program(tmp_path, f'echo "$@" >> {log}; exec {tmp_path}/inner "$@"')
+    sacct, log = logged(tmp_path, standin(tmp_path))
     given = quiet(fields=frozenset({"MaxRSS", "TotalCPU", "AllocCPUS"}))
     found = jobs(source(given, sacct=sacct, rescan_s=3600).poll(None))
     assert len(found) == 165
