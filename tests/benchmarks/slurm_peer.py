@@ -2,8 +2,8 @@
 
     python tests/benchmarks/slurm_peer.py [--jobs 20000]
 
-`auditor-slurm-collector` has to be on the PATH (`cargo install auditor-slurm-collector`), and an
-installed Slurm is needed to stand in for (`tests/slurm/old_collector.py`). Both ask a stand-in that
+`auditor-slurm-collector` (`SQLX_OFFLINE=true cargo install auditor-slurm-collector`) and a Slurm
+have to be installed (`tests/slurm/old_collector.py`). Both ask a stand-in that
 makes up the rows which it is asked for, so what slurmdbd costs is in neither figure. Seconds are
 those of a clock, from the start of the collector's process until the Auditor has all records; CPU
 seconds are the collector's with those of the stand-in.

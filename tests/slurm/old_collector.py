@@ -16,7 +16,7 @@ _PATH = f"{os.environ.get('PATH', '')}:{Path.home()}/.cargo/bin"
 def unavailable() -> str | None:
     """Why it cannot run here, if it cannot."""
     if shutil.which(NAME, path=_PATH) is None:
-        return f"{NAME} is not on the PATH: cargo install {NAME}"
+        return f"{NAME} is not installed: SQLX_OFFLINE=true cargo install {NAME}"
     if os.geteuid() != 0 or shutil.which("unshare") is None or not SACCT.exists():
         return f"needs root, unshare, and a {SACCT} to put the stand-in over"
     return None
