@@ -122,7 +122,7 @@ class JobcompLog:
         after its end, so that only the later line of such a run counts.
         """
         requeued = {
-            job.id: job.stop_at
+            (job.id, job.start_at): job.stop_at
             for batch in self._all()
             for job in batch.jobs
             if job.stop_at and job.fields["State"] == "REQUEUED"
@@ -133,7 +133,7 @@ class JobcompLog:
                 for job in batch.jobs
                 if job.stop_at
                 and since <= job.stop_at < until
-                and job.stop_at >= requeued.get(job.id, since)
+                and job.stop_at >= requeued.get((job.id, job.start_at), since)
             ]
             yield Batch(jobs=jobs, unreadable=batch.unreadable)
 

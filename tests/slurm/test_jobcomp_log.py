@@ -276,6 +276,18 @@ def test_a_backfill_takes_the_last_word_on_a_run_that_the_log_has_twice(tmp_path
     assert "148" not in jobs(over(path).backfill(last - day, last))
 
 
+def test_a_backfill_takes_no_later_job_with_the_same_id_for_the_same_run(tmp_path: Path):
+    """Ids began anew meanwhile: both jobs are told, and what has the id already is kept apart."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+        + line(7, "2026-06-01T10:00:00", "2026-06-01T11:00:00", "PENDING")
+    )
+    year = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    found = [job.start_at.month for batch in over(path).backfill(*year) for job in batch.jobs]
+    assert found == [1, 6]
+
+
 def test_the_other_mode_goes_on_where_this_one_ended(tmp_path: Path):
     """A site that changes from the log to slurmdbd leaves nothing out."""
     checkpoint = list(over(LOG).poll(None))[-1].checkpoint
