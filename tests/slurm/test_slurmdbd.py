@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from collector.source import Batch, SourceError
+from collector_slurm import slurmdbd
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import (
     CAPTURED_AT,
@@ -265,6 +266,21 @@ def test_an_outage_moves_no_checkpoint(tmp_path: Path):
     with pytest.raises(SourceError, match="exit status 1: sacct: error: gone"):
         batches.extend(reading)
     assert [batch.checkpoint["until"] for batch in batches] == [END + 60 - 3000, END + 60 - 2400]
+
+
+def test_a_window_that_fails_after_some_batches_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was yielded stands, but the checkpoint stays at the beginning of the window."""
+    monkeypatch.setattr(slurmdbd, "_BATCH_RUNS", 2)
+    rows = [row(str(number), DBIndex=str(number)) for number in range(1, 7)]
+    Path(standin(tmp_path, written(tmp_path, rows))).rename(tmp_path / "inner")
+    fails = f'{tmp_path}/inner "$@"; case "$*" in *--starttime=*) exit 1;; esac'
+    batches: list[Batch] = []
+    with pytest.raises(SourceError, match="exit status 1"):
+        batches.extend(source(quiet(NOW), sacct=program(tmp_path, fails), rescan_s=3600).poll(None))
+    assert len(jobs(batches)) >= 2
+    assert {batch.checkpoint["until"] for batch in batches} == {END + 60 - 3600}
 
 
 def test_output_that_is_cut_moves_no_checkpoint(tmp_path: Path):
