@@ -1,6 +1,8 @@
 """`collect-job` puts one ended job into the outbox, and never fails the epilog that calls it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,14 @@ def test_a_broken_configuration_does_not_fail_the_epilog_either(site: Site):
     process = site.run("collect-job", "--source", "jobs", "1")
     assert process.returncode == 0
     assert "expected a list" in process.stderr
+
+
+def test_an_epilog_does_not_wait_for_what_only_the_daemon_needs():
+    """Neither the HTTP client nor the scheduler is loaded: they would double the time it takes."""
+    loaded = "import sys, collector.cli.collect_job; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], check=True, capture_output=True, text=True, timeout=60
+    )
+    modules = set(done.stdout.split())
+    assert "collector.outbox" in modules
+    assert not modules & {"httpx", "apscheduler", "prometheus_client", "starlette", "uvicorn"}

@@ -87,6 +87,7 @@ def differences(old: dict[str, Any]) -> list[str]:
         "every run of a requeued or resized job is recorded; theirs has only one row of each job",
         "suspended time is taken off the end; theirs counts it as run time",
         "jobs that never started are left out; theirs records those cancelled while pending",
+        "theirs ends at a job whose deadline passed while it was pending, if status has deadline",
         "components are read from all steps, so MaxRSS is the largest; theirs looks at .batch only",
         "a time is a number of seconds, also with days in it (1-02:03:04), which theirs misreads",
         "local times are never converted with today's offset: sacct is asked in UTC",

@@ -96,6 +96,7 @@ class JobcompLog:
         self._path: Path = section.jobcomp_path
         self._identity = section.identity()
         self._zone = _zone(section.time_zone)
+        self._states = {_CODES.get(one, one) for one in map(str.upper, section.states)}
 
     def poll(self, checkpoint: JobcompCheckpoint | None) -> Iterator[Batch]:
         """Reads what was added since the checkpoint; see `Source.poll`."""
@@ -130,14 +131,35 @@ class JobcompLog:
         )
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
-        """Reads all files that there are; see `Source.backfill`."""
+        """Reads all files that there are, twice; see `Source.backfill`.
+
+        The first reading finds the runs that the log writes once more when their job is requeued
+        after its end, so that only the later line of such a run counts.
+        """
+        requeued = {
+            (job.id, job.start_at): job.stop_at
+            for batch in self._all()
+            for job in batch.jobs
+            if job.stop_at and job.fields["State"] == "REQUEUED"
+        }
+        for batch in self._all():
+            jobs = [
+                job
+                for job in batch.jobs
+                if job.stop_at
+                and since <= job.stop_at < until
+                and job.stop_at >= requeued.get((job.id, job.start_at), since)
+            ]
+            yield Batch(jobs=jobs, unreadable=batch.unreadable)
+
+    def _all(self) -> Iterator[Batch]:
+        """Reads all files that there are, until the end of the program."""
         at = JobcompCheckpoint()
         for part in parts_since(self._path, None)[0]:
             for batch in self._read(part, at):
-                jobs = [job for job in batch.jobs if job.stop_at and since <= job.stop_at < until]
-                yield Batch(jobs=jobs, unreadable=batch.unreadable)
                 if self._context.stop.is_set():
                     return
+                yield batch
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`, and refuses `Unreadable.raw` once more."""
@@ -208,7 +230,7 @@ class JobcompLog:
         section = self._section
         partitions = values.get("Partition", "").split(",")
         for name, allowed, given in (
-            ("states", section.states, [_CODES.get(values["State"], values["State"])]),
+            ("states", self._states, [_CODES.get(values["State"], values["State"])]),
             ("clusters", section.clusters, [values.get("Cluster", "")]),
             ("partitions", section.partitions, partitions),
             ("users", section.users, [values.get("User", ""), values["UID"]]),

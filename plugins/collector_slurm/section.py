@@ -41,9 +41,9 @@ class SlurmSection(SourceSection):
     track_running: bool = False
     """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
     states: Names = msgspec.field(default_factory=lambda: list(ENDED_STATES))
-    """States of runs to read, as `sacct -s` has them."""
+    """States of runs to read, as `sacct -s` has them: codes or names."""
     clusters: Names = msgspec.field(default_factory=list)
-    """Clusters to read; none: the one that this machine belongs to."""
+    """Clusters to read, or `all`; none: the one that this machine belongs to."""
     partitions: Names = msgspec.field(default_factory=list)
     """Only runs in these partitions."""
     users: Names = msgspec.field(default_factory=list)
@@ -71,10 +71,11 @@ class SlurmSection(SourceSection):
         super().__post_init__()
         if self.mode == "jobcomp" and self.jobcomp_path is None:
             raise ValueError("jobcomp_path is needed with mode: jobcomp")
-        if len(self.clusters) > 1 and not self.cluster_in_id:
+        several = len(self.clusters) > 1 or "all" in map(str.lower, self.clusters)
+        if several and not self.cluster_in_id:
             raise ValueError(
-                "clusters has more than one: set cluster_in_id: true, since each of them can have "
-                "a job with the same id"
+                "clusters may be more than one: set cluster_in_id: true, since each of them can "
+                "have a job with the same id"
             )
         if self.mode == "jobcomp" and self.cluster_in_id:
             raise ValueError(

@@ -24,6 +24,9 @@ from collector_slurm.jobcomp_log import JobcompCheckpoint, JobcompLog
 from collector_slurm.section import SlurmSection
 from collector_slurm.slurmdbd import SacctCheckpoint, Slurmdbd
 
+_EPILOG_TIMEOUT_S = 5
+"""slurmctld waits for its epilog; what sacct has not said by then is left to the polls."""
+
 
 class SlurmSource(Source):
     """Reads the runs of one Slurm cluster, or several: from slurmdbd or from the jobcomp log."""
@@ -74,12 +77,17 @@ class SlurmSource(Source):
             then left to the next poll.
 
         Raises:
-            SourceError: when slurmdbd cannot be asked, or `mode` is jobcomp.
+            SourceError: when slurmdbd cannot be asked within seconds, or `mode` is jobcomp.
             ValueError: when it is not a job id.
         """
         if self.section.mode == "jobcomp":
-            raise SourceError("collect-job asks slurmdbd; it goes with mode: sacct")
-        return self._slurmdbd().one(job_id)
+            raise SourceError(
+                "collect-job goes with mode: sacct; with mode: jobcomp a poll costs next to "
+                "nothing, so a short interval_s brings jobs as soon"
+            )
+        timeout_s = min(self.section.timeout_s, _EPILOG_TIMEOUT_S)
+        section = msgspec.structs.replace(self.section, timeout_s=timeout_s)
+        return Slurmdbd(section, self.context).one(job_id)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of the raw text of one; see `Source.parse`."""

@@ -3,8 +3,9 @@
     python tests/benchmarks/slurm.py [--jobs 200000]
 
 The rows are the captured ones, repeated under other job ids; `sacct` is a program that prints them
-from a file, so what is measured is ours: reading, parsing, mapping, storing, on one core. Memory is
-the process's high-water mark, after a tenth of the jobs and after all of them.
+from files that were made before, so what is measured is ours: calling it for windows and for ids,
+reading, parsing, mapping, storing, on one core. Speed is in CPU seconds of this process, without
+those of `sacct`. Memory is the process's high-water mark, after a tenth of the jobs and after all.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import resource
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -28,9 +30,27 @@ from collector_slurm.section import SlurmSection
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, captured, program, quiet
 
+OFFERED = frozenset(column for row in captured() for column in row)
+PERIOD = timedelta(hours=1)
+"""Before CAPTURED_AT; all captured runs ended within it, and it is one window."""
+BY_ID = """\
+import sys
+from array import array
+ids = next(one for one in sys.argv if one.startswith("--jobs="))[7:].split(",")
+begins = array("q")
+with open(sys.argv[1], "rb") as rows, open(sys.argv[1] + ".begins", "rb") as file:
+    begins.frombytes(file.read())
+    for number in map(int, ids):
+        rows.seek(begins[number - 1])
+        sys.stdout.buffer.write(rows.read(begins[number] - begins[number - 1]))
+"""
 
-def write_output(path: Path, columns: sacct.Columns, jobs: int) -> None:
-    """Writes what sacct prints for so many jobs, with their steps if the columns want them."""
+
+def write_rows(path: Path, columns: sacct.Columns, jobs: int) -> None:
+    """Writes what sacct prints for so many jobs, with their steps if the columns want them.
+
+    Beside it stands where each job begins, for `BY_ID`.
+    """
     runs: list[list[dict[str, str]]] = []
     for row in captured():
         if "." not in row["JobID"]:
@@ -38,38 +58,38 @@ def write_output(path: Path, columns: sacct.Columns, jobs: int) -> None:
         runs[-1].append(row)
     runs = [run for run in runs if sacct.left_out(sacct.Run(run[0], {})) is None]
     runs = [run for run in runs if run[0]["JobID"] == run[0]["JobIDRaw"]]
-    with path.open("w") as file:
+    begins = array("q", [0])
+    with path.open("wb") as file:
         for number in range(jobs):
             for row in runs[number % len(runs)][: None if columns.steps else 1]:
                 job_id = str(number + 1)
                 step = row["JobID"].partition(".")[1:]
                 shown = {**row, "DBIndex": job_id, "JobID": job_id + "".join(step)}
-                file.write(
-                    "".join(shown.get(name, "") + columns.delimiter for name in columns.names)
-                    + "\n"
-                )
+                texts = (shown.get(name, "") + columns.delimiter for name in columns.names)
+                file.write(f"{''.join(texts)}\n".encode())
+            begins.append(file.tell())
+    path.with_name(f"{path.name}.begins").write_bytes(begins.tobytes())
 
 
-def source_over(folder: Path, output: Path) -> MappedSource:
-    """The plugin with its default mapping, over a `sacct` that prints a file."""
-    names = " ".join(name for row in captured()[:50] for name in row)
-    script = (
-        f'case "$1" in --helpformat) echo {names};; *)'
-        f' case "$*" in *--jobs=*) ;; *) exec cat {output};; esac;; esac'
+def standin(folder: Path) -> str:
+    """A `sacct` that prints the file `window`, or what `by_id` has of the jobs that are named."""
+    (folder / "by_id.py").write_text(BY_ID)
+    return program(
+        folder,
+        f'case "$*" in --helpformat) echo {" ".join(OFFERED)};;'
+        f' *--jobs=*) exec {sys.executable} -IS {folder}/by_id.py {folder}/by_id "$@";;'
+        f" *) exec cat {folder}/window;; esac",
     )
+
+
+def source_over(folder: Path, *, steps: bool) -> MappedSource:
+    """The plugin over the stand-in, with its default mapping, or without what stands on steps."""
     section: SourceSection = SlurmSection(
-        name="slurm",
-        plugin="slurm",
-        record_prefix="slurm",
-        sacct=program(folder, script),
-        since=datetime(2026, 11, 24, tzinfo=UTC),
-        pause_s=0,
-        window_s=1e6,
+        name="slurm", plugin="slurm", record_prefix="slurm", sacct=standin(folder), pause_s=0
     )
     mapping = mapping_of(section, SlurmSource)
-    context = quiet(CAPTURED_AT, frozenset(mapping.fields))
-    source = SlurmSource(section, context)
-    return MappedSource(source, mapping)
+    fields = frozenset(mapping.fields) - (frozenset() if steps else sacct.STEP_COLUMNS)
+    return MappedSource(SlurmSource(section, quiet(CAPTURED_AT, fields)), mapping)
 
 
 def chunks(path: Path) -> Iterator[bytes]:
@@ -90,14 +110,13 @@ def measure(jobs: int, *, steps: bool) -> None:
     """Prints the lines of one kind of output."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        output = folder / "output"
-        mapped = source_over(folder, output)
-        if not steps:
-            mapped.source.context.fields = frozenset(mapped.mapping.fields - sacct.STEP_COLUMNS)
-        offered = frozenset(column for row in captured() for column in row)
-        fields = mapped.source.context.fields
-        columns = sacct.Columns.choose(fields, offered, str)
-        write_output(output, columns, jobs)
+        mapped = source_over(folder, steps=steps)
+        columns = sacct.Columns.choose(mapped.source.context.fields, OFFERED, str)
+        key_columns = sacct.Columns(sacct.KEY_COLUMNS, steps=False, delimiter="\x1f")
+        window, by_id = folder / "window", folder / "by_id"
+        write_rows(window, columns.without_steps(), jobs)
+        write_rows(by_id, columns if steps else key_columns, jobs)
+        output = by_id if steps else window
         rows = sum(1 for _ in output.open())
         kind = f"{jobs} jobs, {rows} rows, {output.stat().st_size / 1e6:.0f} MB"
 
@@ -114,13 +133,13 @@ def measure(jobs: int, *, steps: bool) -> None:
         def put() -> int:
             total = Collected()
             with Outbox.open(folder / "outbox.db", now=lambda: CAPTURED_AT) as outbox:
-                begin, end = datetime(2026, 11, 24, tzinfo=UTC), CAPTURED_AT
-                for batch in mapped.source.backfill(begin, end):
+                for batch in mapped.source.backfill(CAPTURED_AT - PERIOD, CAPTURED_AT):
                     store(batch, mapped, outbox, total, origin="benchmark")
             return total.new
 
         for what, work in (("parsed", parse), ("records", record), ("in the outbox", put)):
             count, seconds = timed(work)
+            assert count == jobs, f"{what}: {count} of {jobs} jobs"
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"{kind:44} {what:14} {count:7} {count / seconds:9.0f} /s {peak:7.0f} MiB")
 
@@ -139,7 +158,9 @@ def main() -> None:
                 measure(count, steps=steps)
                 sys.stdout.flush()
                 os._exit(0)
-            os.waitpid(child, 0)
+            _, status = os.waitpid(child, 0)
+            if status:
+                sys.exit("a measurement failed")
 
 
 if __name__ == "__main__":

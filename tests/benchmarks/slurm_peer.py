@@ -2,17 +2,16 @@
 
     python tests/benchmarks/slurm_peer.py [--jobs 20000]
 
-`auditor-slurm-collector` has to be on the PATH (`cargo install auditor-slurm-collector`). It calls
-`/usr/bin/sacct`, whatever the PATH says, so it runs in a mount namespace of its own where that is a
-stand-in which prints rows from a file, in the format that it asks for; this needs root, `unshare`
-and an installed Slurm to stand in for. So what slurmdbd costs is in neither figure. Seconds are
-those of a clock, from the start of the collector's process until the Auditor has all records.
+`auditor-slurm-collector` (`SQLX_OFFLINE=true cargo install auditor-slurm-collector`) and a Slurm
+have to be installed (`tests/slurm/old_collector.py`). Both ask a stand-in that
+makes up the rows which it is asked for, so what slurmdbd costs is in neither figure. Seconds are
+those of a clock, from the start of the collector's process until the Auditor has all records; CPU
+seconds are the collector's with those of the stand-in.
 """
 
 import argparse
 import contextlib
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,10 +23,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.auditor_server import RunningAuditor, running_auditor
+from tests.slurm import old_collector
 from tests.slurm.standin import program, row
 
-PEER = "auditor-slurm-collector"
-SACCT = Path("/usr/bin/sacct")
+PEER = old_collector.NAME
 AGO_S = 7200
 LIMIT_S = 900
 STANDIN = """#!{python} -IS
@@ -36,7 +35,7 @@ names = next((a.partition("=")[2] for a in sys.argv if a.startswith("--format=")
 if "--format" in sys.argv:
     names = sys.argv[sys.argv.index("--format") + 1]
 delimiter = next((a.partition("=")[2] for a in sys.argv if a.startswith("--delimiter=")), None)
-first, last = {begin}, {begin} + {jobs} // 10
+first = {begin}
 columns = {columns!r}
 if "--helpformat" in sys.argv:
     print(*columns)
@@ -53,12 +52,13 @@ def second(text, otherwise):
 begin = second(options.get("--starttime") or short.get("-S"), 0)
 end = second(options.get("--endtime") or short.get("-E"), 1 << 40)
 ids = options.get("--jobs")
-wanted = [int(one) for one in ids.split(",")] if ids else range(1, {jobs} + 1)
+if ids:
+    wanted = [int(one) for one in ids.split(",")]
+else:
+    wanted = range(max(1, (begin - first) * 10), min({jobs}, (end - first) * 10 + 9) + 1)
 out = []
 for number in wanted:
     ended = first + number // 10
-    if not ids and not begin <= ended <= end:
-        continue
     shown = dict(columns, DBIndex=str(number), JobID=str(number), JobIDRaw=str(number))
     for name, at in (("Submit", ended - 70), ("Start", ended - 60), ("End", ended)):
         shown[name] = str(at)
@@ -98,21 +98,12 @@ auditor: {{url: "http://127.0.0.1:{port}"}}
 """
 
 
-def unavailable() -> str | None:
-    """Why this cannot run here, if it cannot."""
-    if shutil.which(PEER) is None:
-        return f"{PEER} is not on the PATH: cargo install {PEER}"
-    if os.geteuid() != 0 or shutil.which("unshare") is None or not SACCT.exists():
-        return f"needs root, unshare, and a {SACCT} to put the stand-in over"
-    return None
-
-
-def stand_in(folder: Path, jobs: int, begin: int) -> Path:
+def stand_in(folder: Path, jobs: int, begin: int) -> str:
     """Writes a `sacct` that has so many jobs, ten of which end each second."""
     columns = row("1", User="alice", Group="users", Account="atlas", NNodes="1")
     text = STANDIN.format(python=sys.executable, begin=begin, jobs=jobs, columns=columns)
     (folder / "rows.py").write_text(text)
-    return Path(program(folder, f'exec {sys.executable} -IS {folder}/rows.py "$@"'))
+    return program(folder, f'exec {sys.executable} -IS {folder}/rows.py "$@"')
 
 
 def seconds_of(command: Sequence[str], auditor: RunningAuditor, jobs: int) -> tuple[float, float]:
@@ -149,7 +140,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=20_000)
     jobs = parser.parse_args().jobs
-    if reason := unavailable():
+    if reason := old_collector.unavailable():
         print(f"skipped: {reason}", file=sys.stderr)
         return 2
     begin = int(time.time()) - AGO_S
@@ -166,9 +157,7 @@ def main() -> int:
                     template.format(port=auditor.port, folder=folder, since=since, sacct=sacct)
                 )
                 ours = [sys.executable, "-m", "collector", "run", "--config", str(config)]
-                mounted = f"mount --bind {sacct} {SACCT} && exec {PEER} {config}"
-                theirs = ["unshare", "--mount", "sh", "-c", mounted]
-                command = theirs if name == PEER else ours
+                command = old_collector.command(config, sacct) if name == PEER else ours
                 took[name] = seconds_of(command, auditor, jobs)
         clock_s, cpu_s = took[name]
         print(

@@ -67,6 +67,8 @@ def questions(rows: Sequence[dict[str, str]]) -> Iterator[list[str]]:
     yield ["--allusers", *every]
     yield ["--allusers", *every[1:]]
     yield ["--allusers", "--duplicates", window[0], "--state=CD"]
+    short = ["-S", utc(ends[0]), "-E", utc(ends[-1]), "-s", "completed,cancelled,timeout"]
+    yield ["-a", "--duplicates", "--allocations", *short]
     for code in ("BF", "CA", "CD", "RQ,PR"):
         yield ["--allusers", "--allocations", "--duplicates", *window, f"--state={code}"]
     for option, column in (

@@ -1,16 +1,19 @@
 """A stand-in for `sacct` over captured rows: what the tests run where there is no Slurm.
 
 It selects, orders and prints rows as `sacct` of Slurm 22.05 does, for the options that the plugin
-uses, and refuses what that refuses. `test_cluster.py` holds it against the real one.
+and AUDITOR's own Slurm collector use, and refuses what that refuses. `test_cluster.py` holds it
+against the real one.
 
 Usage: standin_sacct.py ROWS.jsonl OPTION…
 """
 
 import json
+import os
 import sys
 from calendar import timegm
+from collections.abc import Iterable
 from pathlib import Path
-from time import strptime
+from time import gmtime, strftime, strptime
 
 UNKNOWN = ("Unknown", "None")
 CODES = {
@@ -39,13 +42,29 @@ FILTERS = {
     "qos": "QOS",
     "clusters": "Cluster",
 }
+SHORT = {
+    "-A": "accounts",
+    "-E": "endtime",
+    "-P": "parsable2",
+    "-S": "starttime",
+    "-a": "allusers",
+    "-g": "group",
+    "-r": "partition",
+    "-s": "state",
+    "-u": "user",
+}
+TIMES = ("Submit", "Eligible", "Start", "End")
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 CPU_TIMES = ("TotalCPU", "UserCPU", "SystemCPU")
-FLAGS = ("duplicates", "parsable", "noheader", "noconvert", "allocations", "allusers")
+FLAGS = (
+    *("duplicates", "parsable", "parsable2", "noheader", "noconvert", "allocations", "allusers"),
+)
+VALUES = (*FILTERS, "format", "delimiter", "starttime", "endtime", "state", "jobs")
 
 
 def second(text: str) -> int:
     try:
-        return timegm(strptime(text, "%Y-%m-%dT%H:%M:%S"))
+        return timegm(strptime(text, TIME_FORMAT))
     except ValueError:
         sys.exit(f"Invalid time specification (pos=0): {text}")
 
@@ -80,7 +99,9 @@ def window(options: dict[str, str]) -> tuple[int, int]:
 
 def in_window(row: dict[str, str], options: dict[str, str]) -> bool:
     """Whether sacct shows a run for -S, -E and -s."""
-    states = options.get("state", "").split(",") if "state" in options else []
+    codes = {name: code for code, name in CODES.items()}
+    given = options["state"].split(",") if "state" in options else []
+    states = [codes.get(state.upper(), state) for state in given]
     begin, end = window(options)
     unsupported = [state for state in states if state not in CODES]
     if unsupported:
@@ -142,6 +163,24 @@ def wanted(row: dict[str, str], ids: list[str]) -> bool:
     return any(one in (job_id, row["JobIDRaw"], family) for one in ids)
 
 
+def options_of(arguments: Iterable[str]) -> dict[str, str]:
+    """The options by their long names; `--name value` is `--name=value`."""
+    options, rest = {}, iter(arguments)
+    for argument in rest:
+        name, given, value = SHORT.get(argument, argument.removeprefix("--")).partition("=")
+        if name not in (*FLAGS, *VALUES):
+            sys.exit(f"sacct: unrecognized option '{argument}'")
+        options[name] = value if given or name in FLAGS else next(rest)
+    return options
+
+
+def text_of(name: str, value: str) -> str:
+    """A value as it is printed: a time in UTC, unless epoch seconds are wanted."""
+    if name in TIMES and value.isdecimal() and os.environ.get("SLURM_TIME_FORMAT") != "%s":
+        return strftime(TIME_FORMAT, gmtime(int(value)))
+    return value
+
+
 def main(rows_file: str, *arguments: str) -> None:
     rows = [json.loads(line) for line in Path(rows_file).read_text().splitlines()]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -151,21 +190,7 @@ def main(rows_file: str, *arguments: str) -> None:
     if arguments == ("--helpformat",):
         print("\n".join("  ".join(columns[at : at + 4]) for at in range(0, len(columns), 4)))
         return
-    options = {}
-    for argument in arguments:
-        name, _, value = argument.removeprefix("--").partition("=")
-        if name not in (
-            *FLAGS,
-            *FILTERS,
-            "format",
-            "delimiter",
-            "starttime",
-            "endtime",
-            "state",
-            "jobs",
-        ):
-            sys.exit(f"sacct: unrecognized option '{argument}'")
-        options[name] = value
+    options = options_of(arguments)
     names = options["format"].split(",")
     for name in names:
         if name not in columns:
@@ -185,11 +210,12 @@ def main(rows_file: str, *arguments: str) -> None:
             for run in runs
             if last[run[0]["JobID"]] == run[0]["DBIndex"] or run[0]["State"] == "RESIZING"
         ]
+    delimiter = options.get("delimiter", "|")
+    end = "" if "parsable2" in options else delimiter
     for run in runs:
         for row in shown_of(run, options):
-            sys.stdout.write(
-                "".join(row.get(name, "") + options["delimiter"] for name in names) + "\n"
-            )
+            texts = (text_of(name, row.get(name, "")) for name in names)
+            sys.stdout.write(delimiter.join(texts) + f"{end}\n")
 
 
 main(*sys.argv[1:])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.source import Batch, Job, Unreadable
+from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import LOG, filtered, jobs, quiet, row, source, standin, written
 
@@ -107,6 +108,27 @@ def test_runs_of_a_requeued_job_are_told_apart(tmp_path: Path):
     assert list(jobs(over(path).poll(None))) == ["7", "7-1767434400", "7-1767952800"]
 
 
+@pytest.mark.parametrize("state", ["PENDING", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"])
+def test_whatever_ended_a_run_early_the_next_one_is_another(state: str, tmp_path: Path):
+    """Also when the job waited for days in between."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", state)
+    path.write_text(first + line(7, "2026-01-09T10:00:00", "2026-01-09T11:00:00"))
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767952800"]
+
+
+def test_a_failed_run_that_is_requeued_after_its_end_is_one_run(tmp_path: Path):
+    """The log has it once as FAILED and once as PENDING, with a later end, and then the next."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
+        + line(7, "2026-01-01T10:00:00", "2026-01-01T11:05:00", "PENDING")
+        + line(7, "2026-01-01T11:06:00", "2026-01-01T12:00:00")
+    )
+    found = [job for batch in over(path).poll(None) for job in batch.jobs]
+    assert [job.id for job in found] == ["7", "7", "7-1767265560"]
+
+
 def test_a_failed_run_that_requeues_itself_is_told_from_the_next(tmp_path: Path):
     """RequeueExit: the log says FAILED, not PENDING, and then has the job again."""
     path = tmp_path / "log"
@@ -163,6 +185,57 @@ def test_filters_are_those_of_sacct(tmp_path: Path):
     assert filtered(batches) == {"not in states": 1, "not in partitions": 1, "never started": 1}
 
 
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("BF", "BOOT_FAIL"),
+        ("CA", "CANCELLED"),
+        ("CD", "COMPLETED"),
+        ("DL", "DEADLINE"),
+        ("F", "FAILED"),
+        ("NF", "NODE_FAIL"),
+        ("OOM", "OUT_OF_MEMORY"),
+        ("PR", "PREEMPTED"),
+        ("RQ", "REQUEUED"),
+        ("RS", "RESIZING"),
+        ("RV", "REVOKED"),
+        ("TO", "TIMEOUT"),
+    ],
+)
+def test_a_state_may_be_given_by_its_code_or_its_name(code: str, state: str, tmp_path: Path):
+    """As `sacct -s` takes it, so that one configuration serves both modes."""
+    path = tmp_path / "log"
+    in_log = {"REQUEUED": "PENDING"}.get(state, state)
+    path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", in_log))
+    for name in (code, state, state.lower()):
+        assert set(jobs(over(path, states=[name]).poll(None))) == {"1"}
+    others = [one for one in ENDED_STATES if one != code]
+    assert not jobs(over(path, states=others).poll(None))
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        ({"clusters": ["lab"]}, True),
+        ({"clusters": ["other"]}, False),
+        ({"groups": ["staff"]}, True),
+        ({"groups": ["50"]}, True),
+        ({"groups": ["other"]}, False),
+        ({"accounts": ["physics"]}, True),
+        ({"accounts": ["other"]}, False),
+        ({"qos": ["normal"]}, True),
+        ({"qos": ["other"]}, False),
+        ({"users": ["bob"]}, True),
+        ({"users": ["other"]}, False),
+    ],
+)
+def test_every_filter_counts(keys: dict[str, list[str]], tmp_path: Path, *, kept: bool):
+    """A run stays if it has one of the names."""
+    path = tmp_path / "log"
+    path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00"))
+    assert bool(jobs(over(path, **keys).poll(None))) is kept
+
+
 def test_an_entry_that_is_no_run_is_kept_with_its_reason(tmp_path: Path):
     """The others are read."""
     path = tmp_path / "log"
@@ -188,6 +261,31 @@ def test_a_backfill_reads_rotated_files_too(tmp_path: Path):
     since, until = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 2, 11, tzinfo=UTC)
     assert set(jobs(over(path).backfill(since, until))) == {"1"}
     assert set(jobs(over(path).backfill(since, until + timedelta(seconds=1)))) == {"1", "2"}
+
+
+def test_a_backfill_takes_the_last_word_on_a_run_that_the_log_has_twice(tmp_path: Path):
+    """148 was sent with the later end already: the line with the earlier one corrects nothing."""
+    path, day = tmp_path / "log", timedelta(days=1)
+    path.write_bytes(LOG.read_bytes())
+    path.rename(path.with_name("log.1"))
+    path.write_text(line(999, "2026-11-23T21:00:00", "2026-11-23T21:00:01"))
+    last = datetime(2026, 11, 23, 20, 3, 33, tzinfo=UTC)
+    batches = list(over(path).backfill(last - day, last + day))
+    assert [job.stop_at for batch in batches for job in batch.jobs if job.id == "148"] == [last]
+    assert len(jobs(batches)) == 166
+    assert "148" not in jobs(over(path).backfill(last - day, last))
+
+
+def test_a_backfill_takes_no_later_job_with_the_same_id_for_the_same_run(tmp_path: Path):
+    """Ids began anew meanwhile: both jobs are told, and what has the id already is kept apart."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+        + line(7, "2026-06-01T10:00:00", "2026-06-01T11:00:00", "PENDING")
+    )
+    year = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    found = [job.start_at.month for batch in over(path).backfill(*year) for job in batch.jobs]
+    assert found == [1, 6]
 
 
 def test_the_other_mode_goes_on_where_this_one_ended(tmp_path: Path):

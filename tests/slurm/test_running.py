@@ -1,5 +1,6 @@
 """`track_running`: a run is told when it begins, and its stop time follows, whatever happens."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from collector.source import Job
-from tests.slurm.standin import quiet, row, source, standin, written
+from collector.source import Job, SourceError
+from collector_slurm import source as plugin
+from tests.slurm.standin import LOG, program, quiet, row, source, standin, written
 
 START = 1795478100
 
@@ -99,10 +101,11 @@ def test_a_run_whose_end_is_set_to_the_past_is_told(cluster: Cluster):
 
 
 def test_a_run_that_is_over_but_has_no_end_yet_is_not_told_yet(cluster: Cluster):
-    """COMPLETED with End Unknown, as after an outage of slurmdbd."""
+    """COMPLETED with End Unknown, as after an outage of slurmdbd; the end may be long past."""
     cluster.poll(10, running())
-    assert ids(cluster.poll(20, running() | {"State": "COMPLETED"})) == []
-    assert ("7", 15) in ids(cluster.poll(30, ended(15)))
+    for second in (20, *range(1000, 9000, 1000)):
+        assert ids(cluster.poll(second, running() | {"State": "COMPLETED"})) == []
+    assert ids(cluster.poll(9000, ended(15))) == [("7", 15)]
 
 
 def test_a_run_that_vanished_from_slurmdbd_is_told_in_the_log(cluster: Cluster):
@@ -120,6 +123,11 @@ def test_suspended_time_comes_off_the_end(cluster: Cluster):
     (over, *_) = cluster.poll(90, ended(60, Suspended="00:00:20"))
     assert ids([over]) == [("7", 40)]
     assert over.start_at == begun.start_at
+
+
+def test_a_run_that_is_first_seen_while_suspended_is_told(cluster: Cluster):
+    """It holds its nodes; `-s R` alone does not show it."""
+    assert ids(cluster.poll(10, running() | {"State": "SUSPENDED"})) == [("7", None)]
 
 
 def test_runs_that_were_told_are_ended_after_tracking_is_switched_off(tmp_path: Path):
@@ -144,17 +152,38 @@ def test_a_run_has_no_usage_before_it_ends(cluster: Cluster):
 
 def test_one_job_can_be_read_by_its_raw_id(tmp_path: Path):
     """As the epilog has it: a task of an array by its own id, not with all of its array."""
+    cpu = {"TotalCPU": "00:01.000"}
     rows = [
-        row("36_0", DBIndex="1", JobIDRaw="37"),
-        row("36_1", DBIndex="2", JobIDRaw="36"),
-        row("36_2", DBIndex="3", JobIDRaw="38", State="RUNNING", End="Unknown"),
+        row("36_0", DBIndex="1", JobIDRaw="37", **cpu),
+        row("36_1", DBIndex="2", JobIDRaw="36", **cpu),
+        row("36_2", DBIndex="3", JobIDRaw="38", State="RUNNING", End="Unknown", **cpu),
     ]
     given = source(sacct=standin(tmp_path, written(tmp_path, rows)))
     assert [job.id for job in given.one("36").jobs] == ["36_1"]
-    assert [job.id for job in given.one("37").jobs] == ["36_0"]
+    (ended,) = given.one("37").jobs
+    assert (ended.id, ended.fields["TotalCPU"]) == ("36_0", 1)
     assert given.one("38").read == 0
     assert given.one("999").read == 0
     tracking = source(track_running=True, sacct=standin(tmp_path, written(tmp_path, rows)))
-    assert [job.stop_at for job in tracking.one("38").jobs] == [None]
+    (begun,) = tracking.one("38").jobs
+    assert begun.stop_at is None
+    assert "TotalCPU" not in begun.fields
     with pytest.raises(ValueError, match="is not a job id"):
         given.one("1,2 --allusers")
+
+
+def test_an_epilog_does_not_wait_for_a_slurmdbd_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It gives up after seconds, whatever timeout_s allows the polls; they read the job."""
+    monkeypatch.setattr(plugin, "_EPILOG_TIMEOUT_S", 0.3)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="gave nothing more"):
+        source(sacct=program(tmp_path, "exec sleep 60")).one("7")
+    assert time.monotonic() - began < 20
+
+
+def test_a_single_job_of_the_jobcomp_log_is_left_to_the_polls():
+    """The message says what to do instead."""
+    with pytest.raises(SourceError, match="a short interval_s"):
+        source(mode="jobcomp", jobcomp_path=LOG).one("7")

@@ -87,13 +87,16 @@ def test_no_text_of_a_user_shifts_or_forges_a_row(texts: list[str], cut: int):
     assert list(rows_of(pieces, columns)) == wanted
 
 
-def test_a_forged_row_in_a_job_name_stays_a_job_name():
-    """A name that is a newline and a whole row of another job is one job's name."""
+@pytest.mark.parametrize("times", [1, 400])
+def test_a_forged_row_in_a_job_name_stays_a_job_name(times: int):
+    """A name that is a newline and a whole row of another job, or 20 kB of that, is one name."""
     columns = choose("JobName")
-    forged = printed([row("99", User="root", JobName="x")], choose()).decode()
-    runs = read([row("7", JobName=f"\n{forged}"), row("8", DBIndex="2")], columns)
+    forged = "\n" + printed([row("99", User="root", JobName="x\0")], choose()).decode()
+    name = forged * times
+    assert times == 1 or len(name) > 20_000
+    runs = read([row("7", JobName=name), row("8", DBIndex="2")], columns)
     assert [run.values["JobID"] for run in runs] == ["7", "8"]
-    assert runs[0].values["JobName"] == f"\n{forged}"
+    assert runs[0].values["JobName"] == name
 
 
 def test_text_that_is_no_utf8_is_kept_as_far_as_it_is_text():
@@ -138,6 +141,8 @@ def test_a_step_belongs_to_the_run_with_its_dbindex():
     assert [run.peaks for run in runs] == [{"MaxRSS": 1 << 20}, {"MaxRSS": 8192}]
     with pytest.raises(OutputError, match=r"step 7\.0 follows no row"):
         read([row("7", DBIndex="1"), row("7.0", DBIndex="2")], columns)
+    with pytest.raises(OutputError, match=r"step 8\.0 follows no row"):
+        read([row("7"), row("8.0")], columns)
 
 
 def test_memory_that_was_never_sampled_is_unknown_and_not_zero():
@@ -195,6 +200,7 @@ def test_suspended_time_is_not_run_time():
     (suspended,) = rows_by(JobID="142")
     assert suspended["Suspended"] == "00:00:07"
     assert elapsed_s(suspended) == int(suspended["ElapsedRaw"]) == 6
+    assert elapsed_s(row("7", Suspended="01:00:00")) == 0, "never a stop before the start"
 
 
 def test_a_job_cancelled_while_suspended_ends_where_slurm_says():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from collector.source import Batch, SourceError
+from collector_slurm import slurmdbd
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import (
     CAPTURED_AT,
@@ -34,17 +35,32 @@ def over(folder: Path, *rows: dict[str, str], now: datetime = NOW, **keys: Any) 
     return source(quiet(now), sacct=standin(folder, written(folder, rows)), **keys)
 
 
-def calls(folder: Path, **keys: Any) -> list[list[str]]:
-    """The windows' command lines of a poll that finds nothing."""
-    script = f'[ "$1" = --helpformat ] && exec cat {folder}/columns; echo "$@" >> {folder}/calls'
+def calls(
+    folder: Path, doing: str = "", until: datetime | None = None, **keys: Any
+) -> list[list[str]]:
+    """The windows' command lines of a poll, or of a backfill of the last hour, without jobs."""
+    script = (
+        f'[ "$1" = --helpformat ] && exec cat {folder}/columns; {doing} echo "$@" >> {folder}/calls'
+    )
     (folder / "columns").write_text(" ".join(row("1")))
     sacct = program(folder, script)
-    list(source(quiet(NOW), sacct=sacct, **keys).poll(None))
+    given = source(quiet(NOW), sacct=sacct, **keys)
+    list(given.backfill(NOW - timedelta(hours=1), until) if until else given.poll(None))
     return [line.split() for line in (folder / "calls").read_text().splitlines()]
 
 
+def logged(folder: Path, sacct: str) -> tuple[str, Path]:
+    """The same `sacct`, and the file in which its command lines are noted."""
+    log = folder / "calls"
+    Path(sacct).rename(folder / "inner")
+    return program(folder, f'echo "$@" >> {log}; exec {folder}/inner "$@"'), log
+
+
 def test_every_call_gives_both_ends_of_its_window(tmp_path: Path):
-    """`-s` without `-E` would be a window of one instant, and show nothing."""
+    """`-s` without `-E` would be a window of one instant, and show nothing.
+
+    All runs of all users are asked for, and sizes that are not rounded.
+    """
     for call in calls(tmp_path, rescan_s=86400, window_s=7200):
         options = dict(argument.partition("=")[::2] for argument in call)
         assert options["--starttime"] < options["--endtime"]
@@ -58,8 +74,7 @@ def test_every_call_gives_both_ends_of_its_window(tmp_path: Path):
             "RQ",
             "RS",
         }
-        assert "--duplicates" in options
-        assert "--allusers" in options
+        assert {"--duplicates", "--allusers", "--noconvert", "--parsable"} < set(call)
 
 
 def test_the_first_poll_is_cut_into_windows_that_touch(tmp_path: Path):
@@ -78,6 +93,40 @@ def test_the_first_poll_is_cut_into_windows_that_touch(tmp_path: Path):
     assert max(end - begin for begin, end in spans) <= timedelta(hours=2)
 
 
+def test_a_slow_slurmdbd_is_asked_for_less_at_once(tmp_path: Path):
+    """A call that takes longer than a tenth of timeout_s makes the next window shorter."""
+    lengths = []
+    for call in calls(tmp_path, "sleep 0.2;", rescan_s=7200, window_s=3600, timeout_s=1):
+        options = dict(argument.partition("=")[::2] for argument in call)
+        begin, end = (datetime.fromisoformat(options[f"--{one}time"]) for one in ("start", "end"))
+        lengths.append((end - begin).total_seconds() + 1)
+    assert lengths[:4] == [3600, 1800, 900, 450]
+
+
+@pytest.mark.parametrize("poll", [True, False])
+def test_slurmdbd_has_time_for_others_between_two_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, poll: bool
+):
+    """A poll, and a backfill, wait pause_s between windows, but not at their end."""
+    given = over(tmp_path, rescan_s=3600, window_s=1200, settle_s=0, pause_s=9)
+    waited_s: list[float] = []
+    monkeypatch.setattr(given.context.stop, "wait", waited_s.append)
+    list(given.poll(None) if poll else given.backfill(NOW - timedelta(hours=1), NOW))
+    assert waited_s == [9, 9, 0]
+
+
+def test_nothing_is_asked_of_the_future(tmp_path: Path):
+    """A backfill that reaches into the future ends at the present second."""
+    ends = [
+        datetime.fromisoformat(argument.partition("=")[2] + "+00:00")
+        for call in calls(tmp_path, until=NOW + timedelta(days=1), window_s=600)
+        for argument in call
+        if argument.startswith("--endtime=")
+    ]
+    assert len(ends) == 6
+    assert max(ends) == NOW - timedelta(seconds=1)
+
+
 def test_filters_are_slurms_own(tmp_path: Path):
     """Only what is asked for is read; with users, not all users."""
     (call,) = calls(
@@ -85,13 +134,14 @@ def test_filters_are_slurms_own(tmp_path: Path):
         rescan_s=60,
         partitions=["gpu", "long"],
         users=["alice"],
+        groups=["staff"],
         accounts=["atlas"],
         qos=["high"],
         clusters=["lab"],
         states=["CD"],
     )
     assert {"--partition=gpu,long", "--user=alice", "--accounts=atlas", "--qos=high"} < set(call)
-    assert {"--clusters=lab", "--state=CD"} < set(call)
+    assert {"--group=staff", "--clusters=lab", "--state=CD"} < set(call)
     assert "--allusers" not in call
 
 
@@ -218,6 +268,21 @@ def test_an_outage_moves_no_checkpoint(tmp_path: Path):
     assert [batch.checkpoint["until"] for batch in batches] == [END + 60 - 3000, END + 60 - 2400]
 
 
+def test_a_window_that_fails_after_some_batches_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was yielded stands, but the checkpoint stays at the beginning of the window."""
+    monkeypatch.setattr(slurmdbd, "_BATCH_RUNS", 2)
+    rows = [row(str(number), DBIndex=str(number)) for number in range(1, 7)]
+    Path(standin(tmp_path, written(tmp_path, rows))).rename(tmp_path / "inner")
+    fails = f'{tmp_path}/inner "$@"; case "$*" in *--starttime=*) exit 1;; esac'
+    batches: list[Batch] = []
+    with pytest.raises(SourceError, match="exit status 1"):
+        batches.extend(source(quiet(NOW), sacct=program(tmp_path, fails), rescan_s=3600).poll(None))
+    assert len(jobs(batches)) >= 2
+    assert {batch.checkpoint["until"] for batch in batches} == {END + 60 - 3600}
+
+
 def test_output_that_is_cut_moves_no_checkpoint(tmp_path: Path):
     """Exit 0 with half a row is an error all the same."""
     (tmp_path / "columns").write_text(" ".join(row("1")))
@@ -316,11 +381,22 @@ def test_two_clusters_keep_their_jobs_apart(tmp_path: Path):
     assert [job.fields["TotalCPU"] for job in found.values()] == [3, 5]
 
 
+def test_every_call_names_the_clusters(tmp_path: Path):
+    """Also one for job ids: without `-M`, sacct knows those of its own cluster only."""
+    rows = [row("7", Cluster="a"), row("7", Cluster="b")]
+    sacct, log = logged(tmp_path, standin(tmp_path, written(tmp_path, rows)))
+    list(source(quiet(NOW), sacct=sacct, clusters=["a", "b"], cluster_in_id=True).poll(None))
+    asked = [call for call in log.read_text().splitlines() if call != "--helpformat"]
+    assert any("--jobs=7" in call for call in asked)
+    assert all("--clusters=a,b " in call for call in asked)
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
         ({"mode": "jobcomp"}, "jobcomp_path is needed"),
         ({"clusters": ["a", "b"]}, "set cluster_in_id"),
+        ({"clusters": ["all"]}, "set cluster_in_id"),
         ({"states": []}, "states is empty"),
         ({"time_zone": "Berlin"}, "is not a zone as Europe/Berlin"),
         ({"mode": "jobcomp", "jobcomp_path": Path("x"), "cluster_in_id": True}, "record_prefix"),
@@ -359,10 +435,7 @@ def test_a_window_of_one_second_shows_one_second(tmp_path: Path):
 
 def test_steps_of_a_whole_cluster_are_read_in_one_pass(tmp_path: Path):
     """The 165 captured runs need one call for rows, and one for steps and what ran first."""
-    log = tmp_path / "calls"
-    inner = standin(tmp_path)
-    Path(inner).rename(tmp_path / "inner")
-    sacct = program(tmp_path, f'echo "$@" >> {log}; exec {tmp_path}/inner "$@"')
+    sacct, log = logged(tmp_path, standin(tmp_path))
     given = quiet(fields=frozenset({"MaxRSS", "TotalCPU", "AllocCPUS"}))
     found = jobs(source(given, sacct=sacct, rescan_s=3600).poll(None))
     assert len(found) == 165
