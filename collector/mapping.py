@@ -205,9 +205,12 @@ class Mapping:
         self, what: str, rules: Rules | ComponentRules, kind: Kind, *, optional: bool = False
     ) -> Evaluate:
         """The function of a rule, or of a list of rules of which the first with a value counts."""
-        finds = [self._rule(what, rule, kind, optional=optional) for rule in several(rules)]
-        if len(finds) == 1:
-            return finds[0]
+        if not isinstance(rules, list):
+            return self._rule(what, rules, kind, optional=optional)
+        finds = [
+            self._remembered(self._rule(what, rule, kind, optional=optional), rule)
+            for rule in rules
+        ]
 
         def first(fields: Fields) -> Found:
             missing = None

@@ -52,9 +52,8 @@ def duration_s(value: object) -> int | float:
             return number(value)
         except ValueError:
             raise ValueError("expected seconds or [[days-]hours:]minutes:seconds") from None
-    days, hours, minutes = (int(found[part] or 0) for part in ("days", "hours", "minutes"))
-    seconds = found["seconds"]
-    whole = (days * 24 + hours) * 3600 + minutes * 60
+    days, hours, minutes, seconds = found.group("days", "hours", "minutes", "seconds")
+    whole = (int(days or 0) * 24 + int(hours or 0)) * 3600 + int(minutes) * 60
     return whole + (float(seconds) if "." in seconds else int(seconds))
 
 

@@ -92,7 +92,7 @@ _UNKNOWN = frozenset({"Unknown", "None"})
 
 
 def _peak(text: str) -> int:
-    return round(memory_bytes(text))
+    return int(text) if text.isdecimal() else round(memory_bytes(text))
 
 
 def _duration(text: str) -> int | float:
@@ -170,7 +170,7 @@ class Run(msgspec.Struct):
         return f"{self.values['Cluster']}/{self.values['DBIndex']}"
 
 
-def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[dict[str, str]]:
+def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[tuple[str, ...]]:
     """Cuts the output of `sacct --parsable --noheader` into rows.
 
     Args:
@@ -178,12 +178,12 @@ def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[dict[str, str
         columns: what was asked for.
 
     Yields:
-        Column → text for each row, without the empty ones.
+        The texts of a row, in the order of its columns.
 
     Raises:
         OutputError: when the output does not hold whole rows of these columns.
     """
-    names, width, delimiter = columns.names, len(columns.names), columns.delimiter
+    width, delimiter = len(columns.names), columns.delimiter
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     rest, newline = "", ""
     for chunk in itertools.chain(chunks, [b""]):
@@ -193,49 +193,50 @@ def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[dict[str, str
             rest = delimiter.join((*fields[-left:], rest))
             del fields[-left:]
         for texts in zip(*[iter(fields)] * width, strict=True):
-            row = {name: text for name, text in zip(names, texts, strict=True) if text}
             index = texts[0][len(newline) :]
             if not (texts[0].startswith(newline) and index.isascii() and index.isdecimal()):
                 raise OutputError(
                     f"expected a DBIndex at the start of a row, found {texts[0][:80]!r}"
                 )
-            row["DBIndex"] = index
+            yield (index, *texts[1:]) if newline else texts
             newline = "\n"
-            yield row
     if rest != newline:
         raise OutputError(f"the output ends within a row: {rest[:80]!r}")
 
 
-def runs_of(rows: Iterable[dict[str, str]], columns: Columns) -> Iterator[Run]:
+def named(texts: tuple[str, ...], columns: Columns) -> dict[str, str]:
+    """Column → text of a row, without the empty ones."""
+    return {name: text for name, text in zip(columns.names, texts, strict=True) if text}
+
+
+def runs_of(rows: Iterable[tuple[str, ...]], columns: Columns) -> Iterator[Run]:
     """Puts the rows of steps to the runs that they belong to (by cluster and DBIndex).
 
     Raises:
         OutputError: for a row that has no job id, and for a step that follows no run of its own.
     """
     run: Run | None = None
-    peaks = [name for name in columns.names if name in _PEAKS]
+    of_run = ("", "")
+    peaks = [(at, name) for at, name in enumerate(columns.names) if name in _PEAKS]
     cpu_times = _CPU_TIMES.intersection(columns.names)
-    for row in rows:
-        job_id = row.get("JobID", "")
+    for texts in rows:
+        index, cluster, job_id = texts[:3]
         if "." not in job_id:
             if run is not None:
                 yield run
-            if "Cluster" not in row or not job_id:
-                raise OutputError(f"a row has no JobID or no Cluster: {_shown(row)}")
+            values = named(texts, columns)
+            if not cluster or not job_id:
+                raise OutputError(f"a row has no JobID or no Cluster: {_shown(values)}")
             if not columns.steps:
                 for name in cpu_times:
-                    row.pop(name, None)
-            run = Run(row, {})
+                    values.pop(name, None)
+            run, of_run = Run(values, {}), (index, job_id)
             continue
-        if (
-            run is None
-            or row["DBIndex"] != run.values["DBIndex"]
-            or job_id.partition(".")[0] != run.values["JobID"]
-        ):
+        if run is None or (index, job_id.partition(".")[0]) != of_run:
             raise OutputError(f"step {job_id} follows no row of its job")
-        for name in peaks:
-            if name in row:
-                run.peaks[name] = max(run.peaks.get(name, 0), _peak(row[name]))
+        for at, name in peaks:
+            if text := texts[at]:
+                run.peaks[name] = max(run.peaks.get(name, 0), _peak(text))
     if run is not None:
         yield run
 
@@ -263,8 +264,9 @@ def left_out(run: Run, complete_after: float = 0) -> str | None:
 
 def is_running(run: Run) -> bool:
     """Whether a run has begun and not ended, as far as slurmdbd knows."""
-    known = has_nodes(run) and "Partition" in run.values and began(run) is not None
-    return known and left_out(run) == END_UNKNOWN
+    if left_out(run) != END_UNKNOWN:
+        return False
+    return has_nodes(run) and "Partition" in run.values and began(run) is not None
 
 
 def began(run: Run) -> int | None:
@@ -272,11 +274,14 @@ def began(run: Run) -> int | None:
 
     A resized job's second row starts at its Submit, whatever its Start says.
     """
-    start, submit, end = (run.values.get(name, "") for name in ("Start", "Submit", "End"))
+    values = run.values
+    start, submit = values.get("Start", ""), values.get("Submit", "")
     if not start.isdecimal():
         return None
-    resized = submit.isdecimal() and (not end.isdecimal() or int(submit) <= int(end))
-    return max(int(start), int(submit)) if resized else int(start)
+    if not submit.isdecimal() or int(submit) <= int(start):
+        return int(start)
+    end = values.get("End", "")
+    return int(start) if end.isdecimal() and int(submit) > int(end) else int(submit)
 
 
 def ended(run: Run) -> float:
@@ -318,7 +323,10 @@ def job_of(run: Run, identity: Identity, where: str, *, first: bool) -> Job | Un
             if convert is None:
                 fields[name] = text
             elif text not in _UNKNOWN:
-                fields[name] = _converted(text, convert)
+                try:
+                    fields[name] = convert(text)
+                except ValueError:  # a text that is no number: UNLIMITED
+                    fields[name] = text
         fields.update(run.peaks)
         start = _known_start(run)
         stop_at = _stop_at(fields, start)
@@ -363,14 +371,6 @@ def run_from(raw: bytes) -> tuple[Run, bool]:
     texts = {name: value for name, value in values.items() if isinstance(value, str)}
     peaks = {name: value for name, value in values.items() if type(value) is int}
     return Run(texts, peaks), first
-
-
-def _converted(text: str, convert: Callable[[str], Value]) -> Value:
-    """The value; text that is no number (`UNLIMITED`) stays text."""
-    try:
-        return convert(text)
-    except ValueError:
-        return text
 
 
 def _known_start(run: Run) -> int:

@@ -26,7 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
@@ -270,22 +270,27 @@ class Slurmdbd:
             open_too: whether runs that have not ended are jobs too.
         """
         batch = Batch()
-        accounted = []
+        over: list[Run] = []
+        running: list[Run] = []
         complete_after = self._context.now().timestamp() - _COMPLETE_S
         for run in runs:
             reason = sacct.left_out(run, complete_after)
-            if reason is None or (open_too and sacct.is_running(run)):
-                accounted.append(run)
+            if reason is None:
+                over.append(run)
+            elif open_too and sacct.is_running(run):
+                running.append(run)
             elif reason not in _LATER and sacct.ended(run) >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
-        by_handle, firsts = self._whole(accounted, columns)
-        for known in accounted:
-            run = known if sacct.is_running(known) else by_handle.get(known.handle, known)
+        by_handle, firsts = self._whole([*over, *running], columns)
+        if by_handle:
+            over = [by_handle.get(run.handle, run) for run in over]
+        for run in chain(over, running):
+            start = sacct.began(run)
             job = sacct.job_of(
                 run,
                 self._identity,
                 f"sacct -D -j {run.values['JobID']}, DBIndex {run.values['DBIndex']}",
-                first=firsts.get(run.key) == sacct.began(run),
+                first=start is None or start <= firsts.get(run.key, start),
             )
             if isinstance(job, Job):
                 batch.jobs.append(job)
@@ -309,12 +314,13 @@ class Slurmdbd:
         by_handle: dict[str, Run] = {}
         firsts: dict[tuple[str, str], int] = {}
         ids = sorted({run.values["JobID"] for run in runs})
-        for run in [*runs, *self._runs([f"--jobs={','.join(ids)}"], columns)]:
+        for run in self._runs([f"--jobs={','.join(ids)}"], columns):
             if columns.steps:
                 by_handle[run.handle] = run
             start = sacct.began(run)
             if start is not None and sacct.has_nodes(run):
-                firsts[run.key] = min(start, firsts.get(run.key, start))
+                key = run.key
+                firsts[key] = min(start, firsts.get(key, start))
         return by_handle, firsts
 
     def _runs(self, arguments: list[str], columns: Columns) -> Iterator[Run]:

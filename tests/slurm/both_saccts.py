@@ -48,7 +48,7 @@ def copied(real: str, folder: Path) -> str:
     columns = sacct.Columns(NAMES, steps=True, delimiter=DELIMITER)
     states = f"--state={ENDED},PD,R,S"
     _, output = ask(real, "--allusers", "--duplicates", *FOREVER, states)
-    rows = sacct.rows_of([output], columns)
+    rows = (sacct.named(texts, columns) for texts in sacct.rows_of([output], columns))
     return standin(folder, written(folder, ({**dict.fromkeys(NAMES, ""), **row} for row in rows)))
 
 

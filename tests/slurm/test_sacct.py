@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from collector.quantities import duration_s
 from collector.source import Job, Unreadable
 from collector_slurm import sacct
-from collector_slurm.sacct import Columns, Identity, OutputError, Run, job_of, rows_of, runs_of
+from collector_slurm.sacct import (
+    Columns,
+    Identity,
+    OutputError,
+    Run,
+    job_of,
+    named,
+    rows_of,
+    runs_of,
+)
 from tests.slurm.standin import captured, row
 
 OFFERED = frozenset(name for row in captured() for name in row) | {"SubmitLine", "Constraints"}
@@ -84,7 +93,7 @@ def test_no_text_of_a_user_shifts_or_forges_a_row(texts: list[str], cut: int):
     output = printed(rows, columns)
     pieces = [output[at : at + cut] for at in range(0, len(output), cut)]
     wanted = [{name: text for name in columns.names if (text := row.get(name, ""))} for row in rows]
-    assert list(rows_of(pieces, columns)) == wanted
+    assert [named(texts, columns) for texts in rows_of(pieces, columns)] == wanted
 
 
 @pytest.mark.parametrize("times", [1, 400])
@@ -103,7 +112,8 @@ def test_text_that_is_no_utf8_is_kept_as_far_as_it_is_text():
     """A latin-1 job name does not stop the reading, even cut within a character."""
     columns = choose("JobName")
     output = printed([row("7", JobName="é")], columns).replace("é".encode(), b"caf\xe9")
-    rows = list(rows_of([output[at : at + 1] for at in range(len(output))], columns))
+    pieces = [output[at : at + 1] for at in range(len(output))]
+    rows = [named(texts, columns) for texts in rows_of(pieces, columns)]
     assert [row["JobName"] for row in rows] == ["caf\N{REPLACEMENT CHARACTER}"]
 
 
