@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from collector.source import Batch, SourceError, Unreadable
 from collector.testing import context
-from collector_htcondor import history
+from collector_htcondor import history, torn
 from collector_htcondor.source import HTCondorSection, HTCondorSource
 from tests.htcondor.schedd import Schedd, ad
 
@@ -260,6 +260,18 @@ def test_of_two_ads_that_ran_together_only_the_second_counts(
         assert within_its_first_line
     for one in batch.unreadable:
         assert isinstance(source.parse(one.raw, one.where), Unreadable)
+
+
+@pytest.mark.parametrize("beyond", [2**31, 2**32])
+@pytest.mark.parametrize("cut", [None, 300])
+def test_ads_beyond_2_gib_of_a_file_are_whole(beyond: int, cut: int | None):
+    """There a banner's Offset, an `int` of the schedd, is negative, or begins anew."""
+    stump = ad(2)[:cut] if cut else b""
+    line = beyond + (stump.rindex(b"\n") + 1 if cut else -200)  # of the stump, or the last banner
+    offset = (line + 2**31) % 2**32 - 2**31
+    banner = b'*** Offset = %d ClusterId = 3 ProcId = 0 Owner = "a" CompletionDate = 1'
+    found = torn.whole(b"\n" + stump + ad(3) + banner % offset, beyond)
+    assert (found.begin, found.raw.startswith(b"\n" + ad(3))) == (len(stump), True)
 
 
 def test_the_torn_end_of_a_rotated_file_is_kept_for_its_operator(schedd: Schedd, reader: Reader):
