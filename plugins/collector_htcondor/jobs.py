@@ -155,6 +155,7 @@ class JobReader:
             fields=self._fields(texts, raw, stop - start, wrong),
             raw=raw,
             where=where,
+            suspicious=bool(wrong),
         )
 
     def _fields(self, texts: Texts, raw: bytes, runtime_s: int, wrong: str) -> dict[str, Value]:
@@ -217,6 +218,7 @@ class EpochReader(JobReader):
             fields=self._fields(texts, raw, stop - start, wrong),
             raw=raw,
             where=where,
+            suspicious=bool(wrong),
         )
 
 

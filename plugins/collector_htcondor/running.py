@@ -64,7 +64,8 @@ class QueueReader(JobReader):
         universe = texts.get(b"JobUniverse")
         if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
             return "runs as a routed job"
-        spoofed = "CpusProvisioned" if universe in _WITHOUT_SLOT else ""
+        of_no_slot = universe in _WITHOUT_SLOT and b"CpusProvisioned" in texts
+        spoofed = "CpusProvisioned" if of_no_slot else ""
         fields = self._fields(texts, raw, 0, spoofed)
         return Job(
             id=_id_of(raw, identity[1].decode(errors="replace"), start),
@@ -73,6 +74,7 @@ class QueueReader(JobReader):
             fields={name: value for name, value in fields.items() if not _GROWS.fullmatch(name)},
             raw=raw,
             where=where,
+            suspicious=of_no_slot,
         )
 
 

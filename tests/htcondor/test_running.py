@@ -185,6 +185,19 @@ def test_the_captured_queue_of_a_real_pool_has_six_running_jobs(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize("cores", [None, 999])
+def test_a_local_job_that_runs_is_suspicious_only_with_cores_that_it_cannot_have(
+    tmp_path: Path, cores: int | None
+):
+    """It has no slot; what its user says of provisioned cores is left out, told and counted."""
+    watched = Watched(tmp_path)
+    watched.queue(running(JobUniverse=12, CpusProvisioned=cores))
+    [job] = [job for batch in watched.pool.source(**watched.keys).poll(None) for job in batch.jobs]
+    assert "CpusProvisioned" not in job.fields
+    assert job.fields.get("Suspicious") == (cores and "CpusProvisioned")
+    assert job.suspicious is (cores is not None)
+
+
 def test_with_epochs_every_run_ends_as_the_epoch_history_says(tmp_path: Path):
     """Evicted or not; the queue only tells the beginning."""
     path = tmp_path / "here" / "epoch_history"
