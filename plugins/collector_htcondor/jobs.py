@@ -28,7 +28,7 @@ from typing import Literal
 from collector.source import Job, Unreadable, Value
 from collector_htcondor.classad import AttributeReader, Texts
 
-Runs = Literal["last", "total"]
+Runs = Literal["last", "named", "total"]
 Suspicious = Literal["flag", "reject"]
 
 NEVER_STARTED = "never started"

@@ -1,8 +1,15 @@
 """With `mode: epochs` every run of a job is a record of its own."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
-from collector.source import Job, Unreadable
+from collector.collect import Collected, MappedSource, store
+from collector.config import OutboxSection, mapping_of
+from collector.outbox import Outbox
+from collector.record import decode
+from collector.source import Job, Unreadable, find_plugin
 from collector_htcondor.jobs import NO_END, EpochReader
 from tests.htcondor.cases import source_of
 from tests.htcondor.schedd import START, ad
@@ -57,6 +64,27 @@ def test_a_job_with_one_run_has_the_id_that_the_history_gives_it():
     assert isinstance(later, Job)
     assert first.id == f"ap1.lab.example#1.0#{START}"
     assert later.id == f"ap1.lab.example#1.0#{START}#{START + 2}"
+
+
+def test_the_history_has_the_runs_that_no_epoch_ad_ends(tmp_path: Path):
+    """With `run: named` beside it each run is recorded once; 53.0 was removed with -forcex."""
+    now, limits = datetime.now(UTC), OutboxSection(min_free_bytes=0)
+    with Outbox.open(tmp_path / "o.db", now=lambda: now, limits=limits) as outbox:
+        for case, run in (("epochs", "last"), ("pool", "named")):
+            mapping = mapping_of(source_of(case).section, find_plugin("htcondor"))
+            mapped = MappedSource(source_of(case, frozenset(mapping.fields), run=run), mapping)
+            total = Collected()
+            for batch in mapped.source.poll(None):
+                store(batch, mapped, outbox, total, origin="poll")
+            assert total.rejected == 0
+        records = [decode(one.body) for one in outbox.take(10_000, 10**9, now)]
+    of_jobs: dict[str, list[float]] = {}
+    for record in sorted(records, key=lambda record: record.start_time):
+        assert record.stop_time is not None
+        lasted = (record.stop_time - record.start_time).total_seconds()
+        of_jobs.setdefault(record.record_id.split("#")[1], []).append(lasted)
+    assert {number: of_jobs[number] for number in runs()} == runs()
+    assert (of_jobs["53.0"], of_jobs["30.0"], of_jobs["31.0"]) == ([15], [4], [4])
 
 
 @pytest.mark.parametrize("kind", [b"SPAWN", b"INPUT", b"OUTPUT", b"CHECKPOINT"])
