@@ -89,6 +89,44 @@ def _made(job: Job) -> int:
     return int(job.id.rpartition("#")[2])
 
 
+NO_RUN_COUNT: dict[str, str | int | None] = {"JobRunCount": None}
+NO_SHADOW_COUNT: dict[str, str | int | None] = {"NumShadowStarts": None}
+
+
+@pytest.mark.parametrize(
+    ("last", "attributes", "lasted"),
+    [
+        pytest.param(2, {}, 500, id="ran"),
+        pytest.param(6, {}, 500, id="transferred its output"),
+        pytest.param(7, {}, 500, id="was suspended"),
+        pytest.param(2, NO_RUN_COUNT | NO_SHADOW_COUNT, 500, id="ran, with -forcex"),
+        pytest.param(1, {}, 4, id="was idle again"),
+        pytest.param(5, {}, 4, id="was held"),
+        pytest.param(5, NO_SHADOW_COUNT, 4, id="was held, only JobRunCount counts"),
+        pytest.param(5, NO_RUN_COUNT, 4, id="was held, only NumShadowStarts counts"),
+        pytest.param(5, {"NumJobStarts": 0}, 4, id="was held, its input never came"),
+        pytest.param(5, {"RemoteWallClockTime": "44.0"}, 4, id="was held, had several runs"),
+        pytest.param(5, {"LastRemoteWallClockTime": None}, 4, id="was held, only the sum is there"),
+        pytest.param(5, {"LastRemoteWallClockTime": "1e6"}, 500, id="was held, usage is spoofed"),
+        pytest.param(
+            5, {"CompletionDate": START + 90}, 4, id="was held, CompletionDate is spoofed"
+        ),
+        pytest.param(4, NO_RUN_COUNT | NO_SHADOW_COUNT, 4, id="had completed, no counts"),
+        pytest.param(4, {"CompletionDate": START + 60}, 60, id="had completed, lost wall-clock"),
+        pytest.param(4, {"CompletionDate": START + 600}, 4, id="had completed, a spoofed date"),
+    ],
+)
+def test_a_removed_job_lasted_as_what_it_did_before_says(
+    last: int, attributes: dict[str, str | int | None], lasted: int
+):
+    """Removed 500 s after its start of a run of 4 s."""
+    removed = {"JobStatus": 3, "LastJobStatus": last, "EnteredCurrentStatus": START + 500}
+    job = read(ad(1, 0, **{"CompletionDate": None, **removed, **attributes}))
+    assert isinstance(job, Job)
+    assert job.stop_at is not None
+    assert (job.stop_at - job.start_at).total_seconds() == lasted
+
+
 @pytest.mark.parametrize("number", ["21.0", "21.1", "25.1"])
 def test_a_job_that_was_removed_idle_or_held_never_started(last: dict[str, Job], number: str):
     """It is no job to be accounted, whatever its attributes say of times."""
@@ -154,11 +192,59 @@ def test_the_cpu_time_is_that_of_the_runs_that_count(last: dict[str, Job], total
 
 def test_impossible_values_are_named():
     """What a user set against all sense stands in the field Suspicious."""
-    job = read(ad(CompletionDate=5, JobStartDate=7, RemoteWallClockTime="1e9", RemoteUserCpu="1e9"))
+    spoofed: dict[str, str | int | None] = {
+        "CompletionDate": 5,
+        "JobStartDate": 7,
+        "RemoteWallClockTime": "1e9",
+    }
+    job = read(ad(1, 0, **spoofed, RemoteUserCpu="1e9", RemoteSysCpu="1e9"))
     assert isinstance(job, Job)
     assert job.fields["Suspicious"] == (
-        "CompletionDate, JobStartDate, RemoteWallClockTime, RemoteUserCpu"
+        "CompletionDate, JobStartDate, RemoteWallClockTime, RemoteUserCpu, RemoteSysCpu"
     )
+    assert job.suspicious
+
+
+@pytest.mark.parametrize(
+    ("attributes", "named"),
+    [
+        ({}, None),
+        ({"CompletionDate": 0}, None),
+        ({"CompletionDate": -1}, None),
+        ({"RemoteUserCpu": "3600.0"}, None),
+        ({"RemoteUserCpu": "4000.0"}, "RemoteUserCpu"),
+        ({"RemoteUserCpu": "4000.0", "CpusProvisioned": 8}, None),
+        ({"RemoteSysCpu": "4000.0"}, "RemoteSysCpu"),
+        ({"RemoteWallClockTime": "3000.0"}, None),
+        ({"JobUniverse": 7, "CpusProvisioned": 999}, "CpusProvisioned"),
+        ({"JobUniverse": 12, "CpusProvisioned": 999}, "CpusProvisioned"),
+        ({"JobUniverse": 12, "CpusProvisioned": None}, None),
+    ],
+)
+def test_what_can_be_is_not_suspicious(attributes: dict[str, str | int | None], named: str | None):
+    """Dates that are not set, twenty times the CPU time of the cores, a clock that was set back."""
+    job = read(ad(1, 0, **attributes))
+    assert isinstance(job, Job)
+    assert (job.fields.get("Suspicious"), job.suspicious) == (named, named is not None)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lasted"),
+    [
+        ({"RemoteWallClockTime": "1e9"}, 4),
+        ({"RemoteWallClockTime": "1e9", "JobRunCount": 2}, 104),
+        ({"RemoteWallClockTime": "60.0", "JobRunCount": 2}, 60),
+        ({"RemoteWallClockTime": "1e9", "JobStartDate": START - 30}, 34),
+    ],
+)
+def test_all_runs_together_are_no_longer_than_the_job_can_have_run(
+    attributes: dict[str, str | int | None], lasted: int
+):
+    """Since its first start; if a user spoofed that, since its only one, or since it was made."""
+    made = {"made": START - 100, "JobStartDate": 7}
+    job = read(ad(1, 0, **{**made, **attributes}), runs="total")
+    assert isinstance(job, Job)
+    assert job.fields["RunWallClockTime"] == lasted
 
 
 def test_cores_that_were_never_provisioned_are_not_accounted():
@@ -182,6 +268,9 @@ def test_a_user_cannot_set_the_plugins_own_fields():
     assert isinstance(job, Job)
     assert (job.fields["RunUserCpu"], job.fields["RunWallClockTime"]) == (3, 4)
     assert "Suspicious" not in job.fields
+    job = JobReader({"RunUserCpu"}).job(b"\n" + ad(RunUserCpu=1, RemoteUserCpu=None), "here")
+    assert isinstance(job, Job)
+    assert job.fields == {}
 
 
 @pytest.mark.parametrize(
