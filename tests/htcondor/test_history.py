@@ -314,6 +314,31 @@ def test_garbage_in_the_middle_costs_only_what_it_hit(schedd: Schedd, reader: Re
     assert text[int(where.rpartition(":")[2]) :].startswith(b"Cmd = ")
 
 
+@given(st.integers(0, 3), st.floats(0, 1), st.binary(max_size=300), st.booleans())
+def test_whatever_is_written_into_the_middle_costs_only_the_ads_that_it_hits(
+    tmp_path_factory: pytest.TempPathFactory, hit: int, share: float, noise: bytes, newline: bool
+):
+    """All others are read as they are; nothing is invented, and each ad is accounted for."""
+    folder = tmp_path_factory.mktemp("noise")
+    schedd = Schedd(folder)
+    ends = [0]
+    for cluster in range(4):
+        schedd.append(ad(cluster))
+        ends.append(schedd.history.stat().st_size)
+    at = ends[hit] + int(share * (len(ad(hit)) - 1))
+    text = schedd.history.read_bytes()
+    noise = b"\n" + noise + b"\n" if newline else noise
+    schedd.history.write_bytes(text[:at] + noise + text[at:])
+    reader = Reader(folder)
+    reader.poll()
+    unhurt = {f"{cluster}.0": 1 for cluster in range(4) if cluster != hit}
+    assert unhurt.items() <= reader.seen.items()
+    assert set(reader.seen) - set(unhurt) <= {f"{hit}.0"}
+    refused = [int(where.rpartition(":")[2]) for where, _ in reader.unreadable]
+    assert all(ends[hit] <= place <= at + len(noise) for place in refused)
+    assert reader.seen[f"{hit}.0"] + len(refused) >= 1
+
+
 def test_a_damaged_banner_costs_at_most_its_ad(schedd: Schedd, reader: Reader):
     """The ads around it are read."""
     for cluster in range(1, 5):
