@@ -149,7 +149,7 @@ def test_records_differ_only_where_the_old_ones_are_wrong(tmp_path: Path):
 @pytest.mark.parametrize(
     ("without", "keys", "since", "told"),
     [
-        ("", {}, "2026-11-13T09:30:00+00:00", "2 records in its database are not sent"),
+        ("", {}, "2026-11-13T09:30:00+00:00", "3 records in its database are not sent"),
         ("records", {}, "2026-11-17T02:00:00+00:00", "the last job that it sent ended"),
         ("records", {"max_sacct_window": 7200}, "2026-11-24T00:00:00+00:00", "2026-11-24T02:00"),
         (
@@ -158,7 +158,7 @@ def test_records_differ_only_where_the_old_ones_are_wrong(tmp_path: Path):
             "2026-11-19T23:00:00+00:00",
             "2026-11-24T02:00",
         ),
-        ("lastcheck", {}, "2026-11-13T09:30:00+00:00", "2 records in its database are not sent"),
+        ("lastcheck", {}, "2026-11-13T09:30:00+00:00", "3 records in its database are not sent"),
         ("both", {}, None, "says of no job that it was collected"),
     ],
 )
