@@ -227,6 +227,37 @@ def test_a_torn_ad_and_its_repetition_are_one_job(schedd: Schedd, reader: Reader
     assert not reader.unreadable
 
 
+def test_a_stump_that_may_be_all_of_its_job_is_kept_for_its_operator(
+    schedd: Schedd, reader: Reader
+):
+    """Its schedd never wrote job 2 again: it is told with its place; the next job counts."""
+    schedd.append(ad(1))
+    at = schedd.history.stat().st_size
+    schedd.append(ad(2), torn_at=len(ad(2)) - 5)
+    schedd.append(ad(3))
+    reader.poll()
+    assert reader.seen == {"1.0": 1, "3.0": 1}
+    [(where, reason)] = reader.unreadable
+    assert where.endswith(f":{at}")
+    assert "its end was never written" in reason
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (ad(2) + ad(3), "an attribute stands twice"),
+        (ad(2), "its ClusterId is not the one of its banner \\(3\\)"),
+        (ad(3, 1), "its ProcId is not the one of its banner \\(0\\)"),
+    ],
+)
+@pytest.mark.parametrize("at", [None, 0])
+def test_a_record_that_is_not_surely_one_ad_is_refused(lines: bytes, reason: str, at: int | None):
+    """Where its banner does not tell two ads apart, or is of another job."""
+    banner = b'*** Offset = 0 ClusterId = 3 ProcId = 0 Owner = "a" CompletionDate = 1'
+    with pytest.raises(torn.TornError, match=reason):
+        torn.whole(b"\n" + lines + banner, at)
+
+
 @given(st.data())
 def test_of_two_ads_that_ran_together_only_the_second_counts(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
