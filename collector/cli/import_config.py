@@ -4,7 +4,8 @@ A plugin names the module that does it under the entry-point group `collector.im
 `convert(old)` gives our configuration and raises ValueError for a file that is not the other
 collector's; `differences(old)` says what does not carry over. The other collector keeps a SQLite
 database of what it has done: `database(old)` is its path, the query `DONE` reads it, and
-`go_on(old, rows)` says from what time on ours has to read, or None, and why.
+`go_on(old, rows)` gives from what time on ours has to read (None: as `convert` says), and lines
+that tell why.
 """
 
 import contextlib

@@ -122,15 +122,7 @@ def database(old: dict[str, Any]) -> str:
 
 
 def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime | None, list[str]]:
-    """From what time on ours has to read; asks `condor_history` when jobs ended.
-
-    Args:
-        old: their configuration.
-        rows: what `DONE` finds in their database.
-
-    Returns:
-        `since`, None for what `convert` says; and what to tell of it.
-    """
+    """From what time on ours has to read; asks `condor_history` when jobs ended."""
     last = {row[0]: tuple(row[2:]) for row in rows if row[1] == old["record_prefix"]}
     told, ends = [], []
     for schedd in old.get("schedd_names") or sorted(last):

@@ -130,15 +130,7 @@ def database(old: dict[str, Any]) -> str:
 
 
 def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime | None, list[str]]:
-    """From what time on ours has to read.
-
-    Args:
-        old: their configuration.
-        rows: what `DONE` finds in their database.
-
-    Returns:
-        `since`, None for what `convert` says; and what to tell of it.
-    """
+    """From what time on ours has to read."""
     ends, unsent = [], 0
     for lastcheck, record_id, record in rows:
         if record_id is None:
