@@ -52,8 +52,11 @@ _ID = re.compile(rb'"(.+#\d+\.\d+#(\d{1,11}))"\Z')
 _COMPLETED, _REMOVED = b"4", b"3"
 _ON_A_SLOT = frozenset((b"2", b"6", b"7"))
 """Running, transferring output, suspended."""
-_WITHOUT_SLOT = frozenset((b"7", b"12"))
+WITHOUT_SLOT = frozenset((b"7", b"12"))
 """Scheduler and local universe: they run on the access point itself."""
+_PARALLEL = b"11"
+_OF_ONE_NODE = ("CpusProvisioned", "MemoryProvisioned")
+"""Of a parallel job: its schedd writes none, its shadow those of the first node, its user any."""
 _UNSET = frozenset((b"0", b"-1", b"undefined"))
 _INSTANT_DIGITS = 11
 _CLOCK_STEP_S = 3600
@@ -178,6 +181,9 @@ class JobReader:
             fields["Suspicious"] = wrong
             if "CpusProvisioned" in wrong:
                 fields.pop("CpusProvisioned", None)
+        if texts.get(b"JobUniverse") == _PARALLEL:
+            for name in _OF_ONE_NODE:
+                fields.pop(name, None)
         return fields
 
 
@@ -234,7 +240,7 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
     if (_number(get(b"RemoteWallClockTime")) or 0) > latest - made:
         wrong.append("RemoteWallClockTime")
     cores = get(b"CpusProvisioned")
-    if cores is not None and get(b"JobUniverse") in _WITHOUT_SLOT:
+    if cores is not None and get(b"JobUniverse") in WITHOUT_SLOT:
         wrong.append("CpusProvisioned")
     limit_s = _CPU_FACTOR * max(_instant(cores), 1) * (stop - start) + _CPU_SLACK_S
     for name in (b"RemoteUserCpu", b"RemoteSysCpu"):

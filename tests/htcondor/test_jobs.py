@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from collector.source import Job, Unreadable
-from collector_htcondor.jobs import NEVER_STARTED, ROUTED, JobReader
+from collector.config import mapping_of
+from collector.source import Job, Unreadable, find_plugin
+from collector_htcondor.jobs import NEVER_STARTED, ROUTED, EpochReader, JobReader
 from tests.htcondor.cases import jobs, source_of
 from tests.htcondor.schedd import START, ad
 
@@ -253,6 +254,19 @@ def test_cores_that_were_never_provisioned_are_not_accounted():
     assert isinstance(job, Job)
     assert "CpusProvisioned" not in job.fields
     assert job.fields["Suspicious"] == "CpusProvisioned"
+
+
+@pytest.mark.parametrize("reader", [JobReader, EpochReader])
+def test_a_parallel_job_has_the_cores_and_memory_of_all_its_nodes(reader: type[JobReader]):
+    """What is provisioned is that of its first node (in an epoch ad), or its user's invention."""
+    text = ad(
+        JobUniverse=11, CpusProvisioned=2, RequestCpus=2, MaxHosts=2, EpochWriteDate=START + 4
+    )
+    mapping = mapping_of(source_of("pool").section, find_plugin("htcondor"))
+    job = reader(mapping.fields).job(b"\n" + text + b"*** EPOCH ClusterId=1 ProcId=0 ", "here")
+    assert isinstance(job, Job)
+    amounts = {one.name: one.amount for one in mapping.record(job).components}
+    assert (amounts["Cores"], amounts["Memory"]) == (4, 256)
 
 
 def test_impossible_values_can_be_refused():
