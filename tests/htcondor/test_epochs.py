@@ -110,6 +110,13 @@ def test_a_run_without_its_times_is_refused(name: str, value: int | None):
     assert found.reason.startswith(name)
 
 
+def test_a_clock_that_was_set_back_gives_no_negative_run():
+    """A run that seems to end before it began lasts 0 s."""
+    job = read(epoch(EpochWriteDate=START - 100))
+    assert isinstance(job, Job)
+    assert job.start_at == job.stop_at == datetime.fromtimestamp(START, UTC)
+
+
 def test_impossible_values_are_named_and_can_be_refused():
     """As with the history."""
     flagged = read(epoch(CompletionDate=5))

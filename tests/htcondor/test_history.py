@@ -1,7 +1,9 @@
 """Every ad that a schedd appended is read once, whatever it and the file system did meanwhile."""
 
+import itertools
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,17 +39,17 @@ class Reader:
 
     def poll(self, batches: int | None = None) -> int:
         """Polls with a new source; stops after some batches as if killed there."""
+        return sum(itertools.islice(self.batches(), batches))
+
+    def batches(self) -> Iterator[int]:
+        """Polls with a new source, batch by batch; how much each has read."""
         given = context()
         given.fields = frozenset({"Owner"})
         given.log = structlog.wrap_logger(
             None, [self.capture], wrapper_class=structlog.make_filtering_bound_logger(0)
         )
-        found = 0
-        for number, batch in enumerate(HTCondorSource(self.section, given).poll(self.checkpoint)):
-            if number == batches:
-                break
-            found += self._keep(batch)
-        return found
+        for batch in HTCondorSource(self.section, given).poll(self.checkpoint):
+            yield self._keep(batch)
 
     def _keep(self, batch: Batch) -> int:
         self.checkpoint = msgspec.json.decode(msgspec.json.encode(batch.checkpoint))
@@ -123,6 +125,43 @@ def test_two_rotations_within_a_second_are_survived(schedd: Schedd, reader: Read
     reader.poll()
     assert reader.seen == {"1.0": 1, "2.0": 1, "3.0": 1}
     assert reader.logs == [GAP]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_is_renamed_or_removed_while_others_are_read_stops_nothing(
+    schedd: Schedd, reader: Reader, gone: bool
+):
+    """What was listed under a name is not what stands there now; the next poll finds the rest."""
+    schedd.rotations = 99
+    for cluster in range(1, 4):
+        schedd.append(ad(cluster))
+        if cluster < 3:
+            schedd.rotate()
+    polling = reader.batches()
+    next(polling)
+    if gone:
+        sorted(schedd.history.parent.glob("history.2*"))[1].unlink()
+    schedd.rotate()
+    schedd.append(ad(4))
+    assert sum(polling) == (0 if gone else 1)
+    reader.poll()
+    assert reader.seen == {
+        f"{cluster}.0": 1 for cluster in range(1, 5) if not (gone and cluster == 2)
+    }
+
+
+def test_the_old_and_only_the_rotated_files_are_read(schedd: Schedd, reader: Reader):
+    """`history.old` comes first; copies that somebody made under other names are not read."""
+    schedd.append(ad(1))
+    schedd.history.rename(schedd.history.with_name("history.old"))
+    for cluster in (2, 3):
+        schedd.append(ad(cluster))
+        if cluster == 2:
+            schedd.rotate()
+    for name in ("history.1.0", "history.bak", "history.20260101T000000.gz", "xhistory"):
+        schedd.history.with_name(name).write_bytes(schedd.history.read_bytes().replace(b"3", b"9"))
+    reader.poll()
+    assert list(reader.seen) == ["1.0", "2.0", "3.0"]
 
 
 def test_the_moment_without_a_current_file_is_survived(schedd: Schedd, reader: Reader):

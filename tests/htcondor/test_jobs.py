@@ -256,17 +256,29 @@ def test_cores_that_were_never_provisioned_are_not_accounted():
     assert job.fields["Suspicious"] == "CpusProvisioned"
 
 
+def amounts(job: Job | Unreadable | str) -> dict[str, int]:
+    """The components that the default mapping makes of a job."""
+    assert isinstance(job, Job)
+    mapping = mapping_of(source_of("pool").section, find_plugin("htcondor"))
+    return {one.name: one.amount for one in mapping.record(job).components}
+
+
+def test_a_job_without_provisioned_cores_has_those_that_it_asked_for_or_one():
+    """Local and scheduler universe; CPU time is that of user and system together."""
+    local: dict[str, str | int | None] = {"JobUniverse": 12, "CpusProvisioned": None}
+    assert amounts(read(ad(1, 0, **local, RequestCpus=3)))["Cores"] == 3
+    assert amounts(read(ad(1, 0, **local, RequestCpus=None)))["Cores"] == 1
+    assert amounts(read(ad()))["TotalCPU"] == 3 + 1
+
+
 @pytest.mark.parametrize("reader", [JobReader, EpochReader])
 def test_a_parallel_job_has_the_cores_and_memory_of_all_its_nodes(reader: type[JobReader]):
     """What is provisioned is that of its first node (in an epoch ad), or its user's invention."""
     text = ad(
         JobUniverse=11, CpusProvisioned=2, RequestCpus=2, MaxHosts=2, EpochWriteDate=START + 4
     )
-    mapping = mapping_of(source_of("pool").section, find_plugin("htcondor"))
-    job = reader(mapping.fields).job(b"\n" + text + b"*** EPOCH ClusterId=1 ProcId=0 ", "here")
-    assert isinstance(job, Job)
-    amounts = {one.name: one.amount for one in mapping.record(job).components}
-    assert (amounts["Cores"], amounts["Memory"]) == (4, 256)
+    job = reader(None).job(b"\n" + text + b"*** EPOCH ClusterId=1 ProcId=0 ", "here")
+    assert (amounts(job)["Cores"], amounts(job)["Memory"]) == (4, 256)
 
 
 def test_impossible_values_can_be_refused():
