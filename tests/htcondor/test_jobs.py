@@ -305,6 +305,7 @@ def test_a_user_cannot_set_the_plugins_own_fields():
         ({"GlobalJobId": None}, "GlobalJobId is missing"),
         ({"GlobalJobId": '"ap1#1.0"'}, "GlobalJobId is"),
         ({"GlobalJobId": "1 + 1"}, "GlobalJobId is 1 + 1"),
+        ({"GlobalJobId": f'"ap1#1.0#{START}x"'}, "GlobalJobId is"),
         ({"JobStatus": 2}, "JobStatus is 2"),
         ({"JobStatus": None}, "JobStatus is missing"),
         ({"EnteredCurrentStatus": None}, "EnteredCurrentStatus is missing"),
