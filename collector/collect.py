@@ -85,6 +85,8 @@ class Collected(msgspec.Struct):
     """Sent, or waiting, already."""
     rejected: int = 0
     """Cannot be accounted as they are; see `auditor-collector rejected`."""
+    suspicious: int = 0
+    """Of new, merged and updated: those with values that cannot be."""
 
     def add(self, batch: Batch, filtered: int, put: Put) -> None:
         """Adds what became of one batch."""
@@ -95,6 +97,7 @@ class Collected(msgspec.Struct):
         self.updated += put.updated
         self.known += put.known
         self.rejected += put.rejected
+        self.suspicious += put.suspicious
 
     def counts(self) -> dict[str, int]:
         """What is not 0, by name, for the log."""
@@ -128,7 +131,7 @@ def store(
             filtered[reason] += 1
             continue
         try:
-            entries.append(Entry.of(mapping.record(job)))
+            entries.append(Entry.of(mapping.record(job), suspicious=job.suspicious))
         except Exception as error:  # noqa: BLE001 - whatever one job does, the others are accounted
             record_id = f"{section.record_prefix}-{job.id}"
             rejected.append(Rejected(record_id, reason_of(error), job.raw, job.where))

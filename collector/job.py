@@ -23,3 +23,5 @@ class Job(msgspec.Struct, gc=False):
     """The text that the job was read from; kept with a job that is rejected."""
     where: str
     """Where that text stands, for messages: `file:offset`, or the command."""
+    suspicious: bool = False
+    """Whether it has values that cannot be, as its user may set them; accounted, and counted."""

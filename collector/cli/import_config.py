@@ -2,12 +2,19 @@
 
 A plugin names the module that does it under the entry-point group `collector.import_config`:
 `convert(old)` gives our configuration and raises ValueError for a file that is not the other
-collector's; `differences(old)` says what does not carry over.
+collector's; `differences(old)` says what does not carry over. The other collector keeps a SQLite
+database of what it has done: `database(old)` is its path, the query `DONE` reads it, and
+`go_on(old, rows)` gives from what time on ours has to read (None: as `convert` says), and lines
+that tell why.
 """
 
+import contextlib
 import importlib.metadata
+import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import yaml
@@ -17,15 +24,22 @@ from collector.config import ConfigError, parse
 from collector.source import find_plugin
 
 ENTRY_POINTS = "collector.import_config"
+_LOCK_TIMEOUT_S = 5
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def command(old: Path) -> None:
+@click.option(
+    "--database",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The SQLite database of the other collector; by default where OLD says.",
+)
+def command(old: Path, database: Path | None) -> None:
     """Print the configuration of AUDITOR's HTCondor or Slurm collector, OLD, as one of ours.
 
-    What does not carry over stands in comments at its head. Read it, set `since` to the moment at
-    which the old collector was stopped, and check it.
+    What does not carry over stands in comments at its head. The old collector's database is read,
+    too, and not changed, for the time from which on ours has to read (`since`): so stop the old
+    collector first, and run this where it ran. Then read what is printed, and check it.
 
     \b
     Example:
@@ -36,9 +50,17 @@ def command(old: Path) -> None:
         given = yaml.safe_load(old.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise click.ClickException(f"{old}: cannot be read: {error}") from error
-    config, differences = _convert(old, given)
+    module, config = _convert(old, given)
+    told = module.differences(given)
+    path = database or old.parent / module.database(given)
+    try:
+        since, more = module.go_on(given, _rows(path, module.DONE))
+    except (OSError, sqlite3.Error, ValueError, TypeError) as error:
+        since, more = None, [_not_read(path, error)]
+    if since is not None:
+        config["sources"][0]["since"] = since.isoformat()
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
-    head = "".join(f"# - {line}\n" for line in differences)
+    head = "".join(f"# - {line}\n" for line in [*told, *more])
     click.echo(f"# Made from {old.name}. What is different:\n{head}\n{text}", nl=False)
     try:
         parse(text, find_plugin, old)
@@ -46,7 +68,7 @@ def command(old: Path) -> None:
         click.echo(f"To be mended by hand:\n{error}", err=True)
 
 
-def _convert(path: Path, old: Any) -> tuple[dict[str, Any], list[str]]:
+def _convert(path: Path, old: Any) -> tuple[Any, dict[str, Any]]:
     """Tries each plugin; the one whose collector the file belongs to answers."""
     reasons = []
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
@@ -54,7 +76,38 @@ def _convert(path: Path, old: Any) -> tuple[dict[str, Any], list[str]]:
         try:
             if not isinstance(old, dict):
                 raise ValueError("expected keys and values")  # noqa: TRY004, TRY301 - as the others
-            return module.convert(old), module.differences(old)
+            return module, module.convert(old)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reasons.append(f"{point.name}: {error}")
     raise click.ClickException(f"{path} is of no collector that is known\n" + "\n".join(reasons))
+
+
+def _rows(path: Path, query: str) -> list[Sequence[Any]]:
+    """What a query finds in a database that is not ours.
+
+    Read-only does not keep SQLite from making its own files beside a database in WAL mode, which
+    would then belong to us: where there are none, nobody has it open, and it is read as it is.
+
+    Raises:
+        OSError: when it is not there.
+        sqlite3.Error: when it is no such database, or locked.
+    """
+    path.stat()
+    in_use = any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
+    mode = "mode=ro" if in_use else "mode=ro&immutable=1"
+    with contextlib.closing(
+        sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?{mode}", uri=True, timeout=_LOCK_TIMEOUT_S
+        )
+    ) as opened:
+        opened.text_factory = lambda text: text.decode(errors="replace")
+        return opened.execute(query).fetchall()
+
+
+def _not_read(path: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return (
+        f"its database {path} could not be read ({reason}): `since` does not know what it has "
+        "collected. Stop it, and say where its database is (--database); or set `since` by hand, "
+        "well before it was stopped: what it has sent already is found in the Auditor"
+    )

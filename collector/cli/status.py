@@ -23,6 +23,7 @@ _SAID = {
     "read": "read",
     "filtered": "filtered",
     "rejected": "rejected",
+    "suspicious": "suspicious",
     "known": "known before",
     "sent": "records sent",
     "completed": "stop times sent",

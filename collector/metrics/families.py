@@ -26,6 +26,7 @@ _OUTCOMES = {
     "updated": ("records_updated", "Stop times that were put into the outbox."),
     "known": ("records_known", "Records that brought nothing new."),
     "rejected": ("records_rejected", "Jobs of which no record could be made."),
+    "suspicious": ("records_suspicious", "Records of jobs with values that cannot be."),
     "sent": ("records_sent", "Records that the Auditor took."),
     "completed": ("records_completed", "Stop times that the Auditor took."),
     "already_there": ("records_already_there", "Records that the Auditor had already."),

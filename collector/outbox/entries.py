@@ -17,15 +17,18 @@ class Entry(msgspec.Struct, gc=False):
     stop_time: datetime | None
     body: bytes
     """The record as JSON."""
+    suspicious: bool = False
+    """Whether its job has values that cannot be; counted."""
 
     @classmethod
-    def of(cls, record: Record) -> Self:
+    def of(cls, record: Record, *, suspicious: bool = False) -> Self:
         """Encodes a record.
 
         Raises:
             InvalidRecordError: for one that clients could not read back.
         """
-        return cls(record.record_id, record.start_time, record.stop_time, record.encode())
+        body = record.encode()
+        return cls(record.record_id, record.start_time, record.stop_time, body, suspicious)
 
 
 class Rejected(msgspec.Struct):
@@ -52,6 +55,8 @@ class Put(msgspec.Struct):
     known: int = 0
     """Brought nothing new."""
     rejected: int = 0
+    suspicious: int = 0
+    """Of new, merged and updated: those of jobs with values that cannot be."""
 
     @property
     def stored(self) -> int:
@@ -164,5 +169,5 @@ class Status(msgspec.Struct):
     """Kind of rejection → how many."""
     counts: dict[tuple[str, str, str, str], int]
     """(source, origin, outcome, detail) → how many since the file was made. Outcomes of a put:
-    read, filtered (detail: why), new, merged, updated, known, rejected. Of sending: sent, completed
-    (a stop time), already_there, refused."""
+    read, filtered (detail: why), new, merged, updated, known, rejected, suspicious. Of sending:
+    sent, completed (a stop time), already_there, refused."""

@@ -111,6 +111,7 @@ class Intake:
         if stop_us is None or stop_us == found.stop_us or not (first or self.corrects):
             self.put.known += 1
             return
+        self.put.suspicious += entry.suspicious
         if found.waits:
             self.put.merged += 1
             (before,) = self.sql.execute(
@@ -141,6 +142,7 @@ class Intake:
         if not new:
             return
         self.put.new += len(new)
+        self.put.suspicious += sum(entry.suspicious for entry in new)
         first = self._next_ids(len(new))
         self.sql.executemany(
             "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, NULL)",

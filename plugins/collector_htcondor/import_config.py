@@ -3,16 +3,25 @@
 Source of its format: `auditor-htcondor-collector` 0.11.2 (`config.py`, `collector.py`, `utils.py`).
 
 Record ids stay the same (`<record_prefix>-<GlobalJobId>`), so jobs that it has sent already are
-recognised by the Auditor and not counted twice; the last job that its state database names is
-therefore not needed to go on, and `since` is its `earliest_datetime`.
+recognised by the Auditor and not counted twice: to read from too early is harmless, from too late
+is not. Its state database (`state_db.py`) names the job that it took last, for each schedd and
+prefix: not the highest number, but a place in the history, which it reads in the order in which
+jobs left the queue. All that left after that job is not collected yet, and may have ended long
+before it. So `since` is the end of that job less the longest time that HTCondor itself keeps a job
+in the queue after its end; and the old collector's `earliest_datetime` where that job is unknown.
 """
 
 import re
-from datetime import UTC, datetime
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
 
+from collector.source import SourceError
+from collector_htcondor import query
+from collector_htcondor.history import left_queue
 from collector_htcondor.source import HTCondorSource
 
 _LEVELS = {"CRITICAL": "error"}
@@ -24,6 +33,13 @@ _KNOWN = frozenset(
         *("components", "log_level", "log_file", "state_db", "query_type", "job_id", "one_shot"),
     }
 )
+
+
+DONE = "SELECT schedd, prefix, cluster, proc FROM last_jobs"
+"""Of their database: the job that was taken last, for each schedd and prefix."""
+_TIMEOUT_S = 300
+_STAY = timedelta(days=11)
+"""Spooled jobs, as a CE's, stay in the queue for 10 days after their end."""
 
 
 def convert(old: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +70,7 @@ def convert(old: dict[str, Any]) -> dict[str, Any]:
         source["mode"] = "condor_history"
         given = {name: old.get(name) for name in ("schedd_names", "pool", "constraint")}
         source |= {name: value for name, value in given.items() if value}
+        source |= {"rescan_s": int(_STAY.total_seconds()), "rescan_interval_s": 86400}
     statuses = old.get("job_status") or []
     if statuses and not {3, 4} <= set(statuses):
         pattern = "|".join(str(status) for status in statuses)
@@ -79,6 +96,10 @@ def differences(old: dict[str, Any]) -> list[str]:
             "schedds are asked by condor_history, as they are now; a collector beside each schedd "
             "that reads its files (mode: history) is cheaper, and exact where a schedd was killed"
         )
+        found.append(
+            "jobs that stay in the queue after their end (spooled ones, up to 10 days) are looked "
+            "for once a day (rescan_s); theirs takes them in the order in which they leave it"
+        )
     elif old.get("constraint"):
         found.append(
             f"constraint {old['constraint']!r}: write it as conditions under only_if, "
@@ -93,6 +114,53 @@ def differences(old: dict[str, Any]) -> list[str]:
         found.append("log_file: the log goes to standard error, for systemd's journal")
     found += [f"{key}: not a key of theirs; left out" for key in sorted(set(old) - _KNOWN)]
     return found
+
+
+def database(old: dict[str, Any]) -> str:
+    """Where their database is; seen from their collector's working directory."""
+    return str(old.get("state_db", ""))
+
+
+def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime | None, list[str]]:
+    """From what time on ours has to read; asks `condor_history` when jobs ended."""
+    last = {row[0]: tuple(row[2:]) for row in rows if row[1] == old["record_prefix"]}
+    told, ends = [], []
+    for schedd in old.get("schedd_names") or sorted(last):
+        try:
+            ends.append(_end(old, schedd, last.get(schedd)))
+        except SourceError as error:
+            told.append(f"{schedd}: {error}")
+    if told or not ends:
+        until = old.get("earliest_datetime", "not set: set it by hand, as early as theirs began")
+        return None, [*told, f"so `since` is {until}; what it has sent is found in the Auditor"]
+    since = min(ends) - _STAY
+    if "earliest_datetime" in old:
+        since = max(since, datetime.fromisoformat(_since(old["earliest_datetime"])))
+    told.append(
+        f"the last job that it collected ended {min(ends).isoformat()}; `since` is 11 days before, "
+        "for jobs that leave the queue long after their end; what it has sent of that time is "
+        "found in the Auditor"
+    )
+    return since, told
+
+
+def _end(old: dict[str, Any], schedd: str, job: tuple[Any, ...] | None) -> datetime:
+    """When the job that theirs took last had ended.
+
+    Raises:
+        SourceError: when it is not known, with the reason.
+    """
+    if job is None or [type(part) for part in job] != [int, int]:
+        raise SourceError(f"its database has no job of prefix {old['record_prefix']}")
+    number = f"{job[0]}.{job[1]}"
+    pool, file = old.get("pool"), old.get("history_file")
+    where = ["-file", file] if file else [*(["-pool", pool] if pool else []), "-name", schedd]
+    command = ["condor_history", *where, "-limit", "1", "-long", number]
+    with query.answer(command, _TIMEOUT_S, threading.Event()) as found:
+        for ad in found.ads():
+            if end := left_queue(ad):
+                return datetime.fromtimestamp(end, UTC)
+    raise SourceError(f"{number}, the last job that it collected, is no longer in the history")
 
 
 def _asks_elsewhere(old: dict[str, Any]) -> bool:

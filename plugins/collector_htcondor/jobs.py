@@ -28,7 +28,7 @@ from typing import Literal
 from collector.source import Job, Unreadable, Value
 from collector_htcondor.classad import AttributeReader, Texts
 
-Runs = Literal["last", "total"]
+Runs = Literal["last", "named", "total"]
 Suspicious = Literal["flag", "reject"]
 
 NEVER_STARTED = "never started"
@@ -52,8 +52,11 @@ _ID = re.compile(rb'"(.+#\d+\.\d+#(\d{1,11}))"\Z')
 _COMPLETED, _REMOVED = b"4", b"3"
 _ON_A_SLOT = frozenset((b"2", b"6", b"7"))
 """Running, transferring output, suspended."""
-_WITHOUT_SLOT = frozenset((b"7", b"12"))
+WITHOUT_SLOT = frozenset((b"7", b"12"))
 """Scheduler and local universe: they run on the access point itself."""
+_PARALLEL = b"11"
+_OF_ONE_NODE = ("CpusProvisioned", "MemoryProvisioned")
+"""Of a parallel job: its schedd writes none, its shadow those of the first node, its user any."""
 _UNSET = frozenset((b"0", b"-1", b"undefined"))
 _INSTANT_DIGITS = 11
 _CLOCK_STEP_S = 3600
@@ -156,6 +159,7 @@ class JobReader:
             fields=self._fields(texts, raw, stop - start, wrong),
             raw=raw,
             where=where,
+            suspicious=bool(wrong),
         )
 
     def _fields(self, texts: Texts, raw: bytes, runtime_s: int, wrong: str) -> dict[str, Value]:
@@ -181,6 +185,9 @@ class JobReader:
             fields["Suspicious"] = wrong
             if "CpusProvisioned" in wrong:
                 fields.pop("CpusProvisioned", None)
+        if texts.get(b"JobUniverse") == _PARALLEL:
+            for name in _OF_ONE_NODE:
+                fields.pop(name, None)
         return fields
 
 
@@ -221,6 +228,7 @@ class EpochReader(JobReader):
             fields=self._fields(texts, raw, stop - start, wrong),
             raw=raw,
             where=where,
+            suspicious=bool(wrong),
         )
 
 
@@ -241,7 +249,7 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
     if (_number(get(b"RemoteWallClockTime")) or 0) > latest - made:
         wrong.append("RemoteWallClockTime")
     cores = get(b"CpusProvisioned")
-    if cores is not None and get(b"JobUniverse") in _WITHOUT_SLOT:
+    if cores is not None and get(b"JobUniverse") in WITHOUT_SLOT:
         wrong.append("CpusProvisioned")
     for name in (b"RemoteUserCpu", b"RemoteSysCpu"):
         text = get(name)

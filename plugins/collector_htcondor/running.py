@@ -23,7 +23,7 @@ import msgspec
 from collector.command import StoppedError
 from collector.source import Batch, Checkpoint, Context, Job, SourceError, Stop, Unreadable
 from collector_htcondor import classad, query
-from collector_htcondor.jobs import JobReader
+from collector_htcondor.jobs import WITHOUT_SLOT, JobReader
 from collector_htcondor.section import HTCondorSection
 
 WHERE = "condor_q"
@@ -31,7 +31,6 @@ _BATCH_RUNS = 1000
 _WAIT_S = 86400
 _ID = re.compile(rb'"(.+#\d+\.\d+#\d{1,11})"\Z')
 _RUNNING, _OVER = (b"2", b"6", b"7"), (b"3", b"4")
-_WITHOUT_SLOT = (b"7", b"12")
 _GROWS = re.compile(
     r"(?i)Run(UserCpu|SysCpu|WallClockTime)|(Cumulative)?Remote(UserCpu|SysCpu|WallClockTime)|"
     r"ResidentSetSize.*|ProportionalSetSize.*|MemoryUsage|ImageSize.*|DiskUsage.*|CpusUsage"
@@ -64,7 +63,8 @@ class QueueReader(JobReader):
         universe = texts.get(b"JobUniverse")
         if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
             return "runs as a routed job"
-        spoofed = "CpusProvisioned" if universe in _WITHOUT_SLOT else ""
+        spoofs_cores = universe in WITHOUT_SLOT and b"CpusProvisioned" in texts
+        spoofed = "CpusProvisioned" if spoofs_cores else ""
         fields = self._fields(texts, raw, 0, spoofed)
         return Job(
             id=_id_of(raw, identity[1].decode(errors="replace"), start),
@@ -73,6 +73,7 @@ class QueueReader(JobReader):
             fields={name: value for name, value in fields.items() if not _GROWS.fullmatch(name)},
             raw=raw,
             where=where,
+            suspicious=spoofs_cores,
         )
 
 

@@ -50,7 +50,7 @@ class HTCondorSource(Source):
         made = JobReader
         if keys.mode == "epochs":
             made = EpochReader
-        elif keys.track_running:
+        elif keys.track_running or keys.run == "named":
             made = RunReader
         reader = made(context.fields, keys.run, keys.suspicious)
         self._place = _PLACES.get(keys.mode, HistoryFiles)(keys, context, reader)

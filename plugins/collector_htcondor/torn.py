@@ -10,7 +10,8 @@ of the second ad being one:
 HTCondor's own tools take that for one ad, in which what the second one lacks is the first one's.
 Here only the second counts. Where it begins is known exactly: the banner's `Offset` is where the
 torn line begins, and both ads begin with the same attribute (a schedd writes them in one order). A
-record for which that does not hold is refused, not guessed at. (Not seen: an ad torn within the
+record for which that does not hold is refused, not guessed at. (A schedd counts the Offset in an
+`int`: beyond 2 GiB of a file it is right but for multiples of 2³². Not seen: an ad torn within the
 first line of a whole file, since Offset is 0 there in any case; it spoils just the first attribute
 of the ad that follows.)
 """
@@ -22,7 +23,7 @@ import msgspec
 from collector_htcondor import classad
 
 _BANNER = re.compile(
-    rb"(?:Offset = (\d+)|[A-Z]+) ClusterId ?= ?(\d+) ProcId ?= ?(\d+) "  # of history, of epochs
+    rb"(?:Offset = (-?\d+)|[A-Z]+) ClusterId ?= ?(\d+) ProcId ?= ?(\d+) "  # of history, of epochs
 )
 
 
@@ -54,9 +55,9 @@ def whole(raw: bytes, at: int | None) -> Whole:
     if banner is None:
         raise TornError("its banner is damaged")
     begin = 0
-    if at is not None and (offset := int(banner[1] or 0)) > 0:
-        line = offset - at + 1
-        if 0 < line < end and raw[line - 1 : line] == b"\n":
+    if at is not None and (offset := int(banner[1] or 0)):
+        line = (offset - at) % 2**32 + 1
+        if line < end and raw[line - 1 : line] == b"\n":
             begin = _second(raw, line) - 1
     found = Whole(b"\n" + raw[begin + 1 :], begin)
     names = classad.names(found.raw)

@@ -3,9 +3,17 @@
 Source of its format: `auditor-slurm-collector` 0.11 (`configuration.rs`, `sacctcaller.rs`).
 
 Record ids stay the same (`<record_prefix>-<JobID>`) for the first run of a job, which is all that
-it sends, so jobs that it has sent already are recognised by the Auditor and not counted twice.
+it sends, so jobs that it has sent already are recognised by the Auditor and not counted twice: to
+read from too early is harmless, from too late is not. Its database (`database.rs`) has the latest
+end among the jobs of the last answer of sacct, written before the records of that answer are
+stored, and the records that wait to be sent (bincode, whose last fields are start and stop). It
+does not hear SIGTERM, so any part of that answer, which is at most `max_sacct_window` long, may be
+lost. So `since` is that much before the earlier of the two.
 """
 
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -38,6 +46,12 @@ _KNOWN = frozenset(
         "max_sacct_window",
     }
 )
+
+
+DONE = "SELECT lastcheck, NULL, NULL FROM lastcheck UNION ALL SELECT NULL, id, record FROM records"
+"""Of their database: the latest end that was seen; the records that are not sent."""
+_MAX_SACCT_WINDOW_S = 7 * 86400
+_STOP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\Z")
 
 
 def convert(old: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +122,41 @@ def differences(old: dict[str, Any]) -> list[str]:
     if len(old.get("sites", [])) > 1 and all(site.get("only_if") for site in old["sites"]):
         found.append("jobs of no site are recorded without site_id; theirs leaves them out")
     return found + [f"{key}: not a key of theirs; left out" for key in sorted(set(old) - _KNOWN)]
+
+
+def database(old: dict[str, Any]) -> str:
+    """Where their database is; seen from their collector's working directory."""
+    url = str(old.get("database_path", "sqlite://testdb.db"))
+    return url.removeprefix("sqlite:").removeprefix("//").partition("?")[0]
+
+
+def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime | None, list[str]]:
+    """From what time on ours has to read."""
+    ends, unsent = [], 0
+    for lastcheck, record_id, record in rows:
+        if record_id is None:
+            ends.append(datetime.fromisoformat(lastcheck).astimezone(UTC))
+            continue
+        unsent += 1
+        if stop := _STOP.search(record):
+            ends.append(datetime.fromisoformat(stop[1].decode()))
+    told = []
+    if unsent:
+        told.append(
+            f"{unsent} records in its database are not sent; they are read from Slurm again. Where "
+            "Slurm does not keep jobs that long, let it send them first"
+        )
+    if not ends:
+        return None, [*told, "its database says of no job that it was collected"]
+    since = min(ends) - timedelta(seconds=old.get("max_sacct_window", _MAX_SACCT_WINDOW_S))
+    if "earliest_datetime" in old:
+        since = max(since, datetime.fromisoformat(str(old["earliest_datetime"])).astimezone(UTC))
+    told.append(
+        f"the last job that it sent ended {min(ends).isoformat()}, or later; `since` is as much "
+        "before as it asks sacct for at once, since it loses an answer when it is stopped; what it "
+        "has sent of that time is found in the Auditor"
+    )
+    return since, told
 
 
 def _mapping(old: dict[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,20 @@ def test_a_name_is_found_only_where_a_line_begins():
     assert values(ad, "Owner") == {}
 
 
+@pytest.mark.parametrize("byte", ["\t", "\v", "\f", "\r", "\x1b", "\x1c", "\x1d", "\x85", "\u2028"])
+def test_only_a_newline_ends_a_value(byte: str):
+    """Whatever else takes for one is part of the text."""
+    ad = f'\nArgs = "a{byte}b"\nOwner = "c"\n'.encode()
+    assert values(ad) == values(ad, "Args", "Owner") == {"Args": f"a{byte}b", "Owner": "c"}
+
+
+def test_of_a_name_that_stands_twice_the_last_counts():
+    """As for HTCondor's own tools."""
+    ad = b'\nOwner = "a"\nowner = "b"\n'
+    assert values(ad, "Owner") == {"Owner": "b"}
+    assert values(ad.replace(b"owner", b"Owner"), "Owner") == {"Owner": "b"}
+
+
 def _printed(value: object) -> bytes:
     """As HTCondor prints a value in the old syntax."""
     if isinstance(value, bool):

@@ -1,6 +1,8 @@
 """From the schedd's file to what the Auditor then holds, with the real command."""
 
+import json
 import random
+import shutil
 import signal
 import threading
 import time
@@ -53,6 +55,31 @@ def test_a_job_that_was_written_twice_is_accounted_as_first_written(
     records = held(auditor)
     assert records["102.0"].runtime == 2
     assert len(records) == 9
+
+
+@pytest.mark.parametrize("reject", [False, True])
+def test_jobs_with_impossible_values_are_flagged_or_rejected_and_counted(
+    site: CondorSite, auditor: RunningAuditor, reject: bool
+):
+    """As configured; once, however often they are read. (65.0 ran; 125.0 never did.)"""
+    shutil.copy(CASES / "spoofed" / "input" / "history", site.folder / "history")
+    keys = site.config.read_text().replace("interval_s: 0.05,", "suspicious: reject,", int(reject))
+    site.config.write_text(keys)
+    daemon = site.start("run")
+    eventually(lambda: "1.0" in held(auditor))
+    assert end(daemon) == 0
+    site.run("backfill", "--since", "2026-11-23", "--until", "2026-11-24")
+    suspicious = [
+        number for number, one in held(auditor).items() if one.meta and "suspicious" in one.meta
+    ]
+    counts = json.loads(site.run("status", "--json").stdout)["sources"]["ap1"]["counts"]
+    if reject:
+        assert suspicious == []
+        assert counts["rejected"] == 2  # by the poll, and by the backfill
+        assert "suspicious" not in counts
+    else:
+        assert suspicious == ["65.0"]
+        assert counts["suspicious"] == 1
 
 
 @pytest.mark.slow

@@ -1,8 +1,15 @@
 """With `mode: epochs` every run of a job is a record of its own."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
-from collector.source import Job, Unreadable
+from collector.collect import Collected, MappedSource, store
+from collector.config import OutboxSection, mapping_of
+from collector.outbox import Outbox
+from collector.record import decode
+from collector.source import Job, Unreadable, find_plugin
 from collector_htcondor.jobs import NO_END, EpochReader
 from tests.htcondor.cases import source_of
 from tests.htcondor.schedd import START, ad
@@ -59,6 +66,27 @@ def test_a_job_with_one_run_has_the_id_that_the_history_gives_it():
     assert later.id == f"ap1.lab.example#1.0#{START}#{START + 2}"
 
 
+def test_the_history_has_the_runs_that_no_epoch_ad_ends(tmp_path: Path):
+    """With `run: named` beside it each run is recorded once; 53.0 was removed with -forcex."""
+    now, limits = datetime.now(UTC), OutboxSection(min_free_bytes=0)
+    with Outbox.open(tmp_path / "o.db", now=lambda: now, limits=limits) as outbox:
+        for case, run in (("epochs", "last"), ("pool", "named")):
+            mapping = mapping_of(source_of(case).section, find_plugin("htcondor"))
+            mapped = MappedSource(source_of(case, frozenset(mapping.fields), run=run), mapping)
+            total = Collected()
+            for batch in mapped.source.poll(None):
+                store(batch, mapped, outbox, total, origin="poll")
+            assert total.rejected == 0
+        records = [decode(one.body) for one in outbox.take(10_000, 10**9, now)]
+    of_jobs: dict[str, list[float]] = {}
+    for record in sorted(records, key=lambda record: record.start_time):
+        assert record.stop_time is not None
+        lasted = (record.stop_time - record.start_time).total_seconds()
+        of_jobs.setdefault(record.record_id.split("#")[1], []).append(lasted)
+    assert {number: of_jobs[number] for number in runs()} == runs()
+    assert (of_jobs["53.0"], of_jobs["30.0"], of_jobs["31.0"]) == ([15], [4], [4])
+
+
 @pytest.mark.parametrize("kind", [b"SPAWN", b"INPUT", b"OUTPUT", b"CHECKPOINT"])
 def test_only_the_end_of_a_run_is_accounted(kind: bytes):
     """Its start and its file transfers are counted as what they are."""
@@ -80,6 +108,13 @@ def test_a_run_without_its_times_is_refused(name: str, value: int | None):
     found = read(epoch(**{name: value}))  # type: ignore[arg-type]
     assert isinstance(found, Unreadable)
     assert found.reason.startswith(name)
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_run():
+    """A run that seems to end before it began lasts 0 s."""
+    job = read(epoch(EpochWriteDate=START - 100))
+    assert isinstance(job, Job)
+    assert job.start_at == job.stop_at == datetime.fromtimestamp(START, UTC)
 
 
 def test_impossible_values_are_named_and_can_be_refused():

@@ -1,7 +1,9 @@
 """Every ad that a schedd appended is read once, whatever it and the file system did meanwhile."""
 
+import itertools
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from collector.source import Batch, SourceError, Unreadable
 from collector.testing import context
-from collector_htcondor import history
+from collector_htcondor import history, torn
 from collector_htcondor.source import HTCondorSection, HTCondorSource
 from tests.htcondor.schedd import Schedd, ad
 
@@ -37,17 +39,17 @@ class Reader:
 
     def poll(self, batches: int | None = None) -> int:
         """Polls with a new source; stops after some batches as if killed there."""
+        return sum(itertools.islice(self.batches(), batches))
+
+    def batches(self) -> Iterator[int]:
+        """Polls with a new source, batch by batch; how much each has read."""
         given = context()
         given.fields = frozenset({"Owner"})
         given.log = structlog.wrap_logger(
             None, [self.capture], wrapper_class=structlog.make_filtering_bound_logger(0)
         )
-        found = 0
-        for number, batch in enumerate(HTCondorSource(self.section, given).poll(self.checkpoint)):
-            if number == batches:
-                break
-            found += self._keep(batch)
-        return found
+        for batch in HTCondorSource(self.section, given).poll(self.checkpoint):
+            yield self._keep(batch)
 
     def _keep(self, batch: Batch) -> int:
         self.checkpoint = msgspec.json.decode(msgspec.json.encode(batch.checkpoint))
@@ -123,6 +125,43 @@ def test_two_rotations_within_a_second_are_survived(schedd: Schedd, reader: Read
     reader.poll()
     assert reader.seen == {"1.0": 1, "2.0": 1, "3.0": 1}
     assert reader.logs == [GAP]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_is_renamed_or_removed_while_others_are_read_stops_nothing(
+    schedd: Schedd, reader: Reader, gone: bool
+):
+    """What was listed under a name is not what stands there now; the next poll finds the rest."""
+    schedd.rotations = 99
+    for cluster in range(1, 4):
+        schedd.append(ad(cluster))
+        if cluster < 3:
+            schedd.rotate()
+    polling = reader.batches()
+    next(polling)
+    if gone:
+        sorted(schedd.history.parent.glob("history.2*"))[1].unlink()
+    schedd.rotate()
+    schedd.append(ad(4))
+    assert sum(polling) == (0 if gone else 1)
+    reader.poll()
+    assert reader.seen == {
+        f"{cluster}.0": 1 for cluster in range(1, 5) if not (gone and cluster == 2)
+    }
+
+
+def test_the_old_and_only_the_rotated_files_are_read(schedd: Schedd, reader: Reader):
+    """`history.old` comes first; copies that somebody made under other names are not read."""
+    schedd.append(ad(1))
+    schedd.history.rename(schedd.history.with_name("history.old"))
+    for cluster in (2, 3):
+        schedd.append(ad(cluster))
+        if cluster == 2:
+            schedd.rotate()
+    for name in ("history.1.0", "history.bak", "history.20260101T000000.gz", "xhistory"):
+        schedd.history.with_name(name).write_bytes(schedd.history.read_bytes().replace(b"3", b"9"))
+    reader.poll()
+    assert list(reader.seen) == ["1.0", "2.0", "3.0"]
 
 
 def test_the_moment_without_a_current_file_is_survived(schedd: Schedd, reader: Reader):
@@ -251,6 +290,37 @@ def test_a_torn_ad_and_its_repetition_are_one_job(schedd: Schedd, reader: Reader
     assert not reader.unreadable
 
 
+def test_a_stump_that_may_be_all_of_its_job_is_kept_for_its_operator(
+    schedd: Schedd, reader: Reader
+):
+    """Its schedd never wrote job 2 again: it is told with its place; the next job counts."""
+    schedd.append(ad(1))
+    at = schedd.history.stat().st_size
+    schedd.append(ad(2), torn_at=len(ad(2)) - 5)
+    schedd.append(ad(3))
+    reader.poll()
+    assert reader.seen == {"1.0": 1, "3.0": 1}
+    [(where, reason)] = reader.unreadable
+    assert where.endswith(f":{at}")
+    assert "its end was never written" in reason
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (ad(2) + ad(3), "an attribute stands twice"),
+        (ad(2), "its ClusterId is not the one of its banner \\(3\\)"),
+        (ad(3, 1), "its ProcId is not the one of its banner \\(0\\)"),
+    ],
+)
+@pytest.mark.parametrize("at", [None, 0])
+def test_a_record_that_is_not_surely_one_ad_is_refused(lines: bytes, reason: str, at: int | None):
+    """Where its banner does not tell two ads apart, or is of another job."""
+    banner = b'*** Offset = 0 ClusterId = 3 ProcId = 0 Owner = "a" CompletionDate = 1'
+    with pytest.raises(torn.TornError, match=reason):
+        torn.whole(b"\n" + lines + banner, at)
+
+
 @given(st.data())
 def test_of_two_ads_that_ran_together_only_the_second_counts(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -284,6 +354,18 @@ def test_of_two_ads_that_ran_together_only_the_second_counts(
         assert within_its_first_line
     for one in batch.unreadable:
         assert isinstance(source.parse(one.raw, one.where), Unreadable)
+
+
+@pytest.mark.parametrize("beyond", [2**31, 2**32])
+@pytest.mark.parametrize("cut", [None, 300])
+def test_ads_beyond_2_gib_of_a_file_are_whole(beyond: int, cut: int | None):
+    """There a banner's Offset, an `int` of the schedd, is negative, or begins anew."""
+    stump = ad(2)[:cut] if cut else b""
+    line = beyond + (stump.rindex(b"\n") + 1 if cut else -200)  # of the stump, or the last banner
+    offset = (line + 2**31) % 2**32 - 2**31
+    banner = b'*** Offset = %d ClusterId = 3 ProcId = 0 Owner = "a" CompletionDate = 1'
+    found = torn.whole(b"\n" + stump + ad(3) + banner % offset, beyond)
+    assert (found.begin, found.raw.startswith(b"\n" + ad(3))) == (len(stump), True)
 
 
 def test_the_torn_end_of_a_rotated_file_is_kept_for_its_operator(schedd: Schedd, reader: Reader):
@@ -324,6 +406,31 @@ def test_garbage_in_the_middle_costs_only_what_it_hit(schedd: Schedd, reader: Re
     assert set(reader.seen) == {"1.0", "2.0", "4.0", "5.0"}
     [(where, _)] = reader.unreadable
     assert text[int(where.rpartition(":")[2]) :].startswith(b"Cmd = ")
+
+
+@given(st.integers(0, 3), st.floats(0, 1), st.binary(max_size=300), st.booleans())
+def test_whatever_is_written_into_the_middle_costs_only_the_ads_that_it_hits(
+    tmp_path_factory: pytest.TempPathFactory, hit: int, share: float, noise: bytes, newline: bool
+):
+    """All others are read as they are; nothing is invented, and each ad is accounted for."""
+    folder = tmp_path_factory.mktemp("noise")
+    schedd = Schedd(folder)
+    ends = [0]
+    for cluster in range(4):
+        schedd.append(ad(cluster))
+        ends.append(schedd.history.stat().st_size)
+    at = ends[hit] + int(share * (len(ad(hit)) - 1))
+    text = schedd.history.read_bytes()
+    noise = b"\n" + noise + b"\n" if newline else noise
+    schedd.history.write_bytes(text[:at] + noise + text[at:])
+    reader = Reader(folder)
+    reader.poll()
+    unhurt = {f"{cluster}.0": 1 for cluster in range(4) if cluster != hit}
+    assert unhurt.items() <= reader.seen.items()
+    assert set(reader.seen) - set(unhurt) <= {f"{hit}.0"}
+    refused = [int(where.rpartition(":")[2]) for where, _ in reader.unreadable]
+    assert all(ends[hit] <= place <= at + len(noise) for place in refused)
+    assert reader.seen[f"{hit}.0"] + len(refused) >= 1
 
 
 def test_a_damaged_banner_costs_at_most_its_ad(schedd: Schedd, reader: Reader):

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from collector.source import Job, Unreadable
-from collector_htcondor.jobs import NEVER_STARTED, ROUTED, JobReader
+from collector.config import mapping_of
+from collector.source import Job, Unreadable, find_plugin
+from collector_htcondor.jobs import NEVER_STARTED, ROUTED, EpochReader, JobReader
 from tests.htcondor.cases import jobs, source_of
 from tests.htcondor.schedd import START, ad
 
@@ -89,6 +90,44 @@ def _made(job: Job) -> int:
     return int(job.id.rpartition("#")[2])
 
 
+NO_RUN_COUNT: dict[str, str | int | None] = {"JobRunCount": None}
+NO_SHADOW_COUNT: dict[str, str | int | None] = {"NumShadowStarts": None}
+
+
+@pytest.mark.parametrize(
+    ("last", "attributes", "lasted"),
+    [
+        pytest.param(2, {}, 500, id="ran"),
+        pytest.param(6, {}, 500, id="transferred its output"),
+        pytest.param(7, {}, 500, id="was suspended"),
+        pytest.param(2, NO_RUN_COUNT | NO_SHADOW_COUNT, 500, id="ran, with -forcex"),
+        pytest.param(1, {}, 4, id="was idle again"),
+        pytest.param(5, {}, 4, id="was held"),
+        pytest.param(5, NO_SHADOW_COUNT, 4, id="was held, only JobRunCount counts"),
+        pytest.param(5, NO_RUN_COUNT, 4, id="was held, only NumShadowStarts counts"),
+        pytest.param(5, {"NumJobStarts": 0}, 4, id="was held, its input never came"),
+        pytest.param(5, {"RemoteWallClockTime": "44.0"}, 4, id="was held, had several runs"),
+        pytest.param(5, {"LastRemoteWallClockTime": None}, 4, id="was held, only the sum is there"),
+        pytest.param(5, {"LastRemoteWallClockTime": "1e6"}, 500, id="was held, usage is spoofed"),
+        pytest.param(
+            5, {"CompletionDate": START + 90}, 4, id="was held, CompletionDate is spoofed"
+        ),
+        pytest.param(4, NO_RUN_COUNT | NO_SHADOW_COUNT, 4, id="had completed, no counts"),
+        pytest.param(4, {"CompletionDate": START + 60}, 60, id="had completed, lost wall-clock"),
+        pytest.param(4, {"CompletionDate": START + 600}, 4, id="had completed, a spoofed date"),
+    ],
+)
+def test_a_removed_job_lasted_as_what_it_did_before_says(
+    last: int, attributes: dict[str, str | int | None], lasted: int
+):
+    """Removed 500 s after its start of a run of 4 s."""
+    removed = {"JobStatus": 3, "LastJobStatus": last, "EnteredCurrentStatus": START + 500}
+    job = read(ad(1, 0, **{"CompletionDate": None, **removed, **attributes}))
+    assert isinstance(job, Job)
+    assert job.stop_at is not None
+    assert (job.stop_at - job.start_at).total_seconds() == lasted
+
+
 @pytest.mark.parametrize("number", ["21.0", "21.1", "25.1"])
 def test_a_job_that_was_removed_idle_or_held_never_started(last: dict[str, Job], number: str):
     """It is no job to be accounted, whatever its attributes say of times."""
@@ -154,11 +193,59 @@ def test_the_cpu_time_is_that_of_the_runs_that_count(last: dict[str, Job], total
 
 def test_impossible_values_are_named():
     """What a user set against all sense stands in the field Suspicious."""
-    job = read(ad(CompletionDate=5, JobStartDate=7, RemoteWallClockTime="1e9", RemoteUserCpu="1e9"))
+    spoofed: dict[str, str | int | None] = {
+        "CompletionDate": 5,
+        "JobStartDate": 7,
+        "RemoteWallClockTime": "1e9",
+    }
+    job = read(ad(1, 0, **spoofed, RemoteUserCpu="1e9", RemoteSysCpu="1e9"))
     assert isinstance(job, Job)
     assert job.fields["Suspicious"] == (
-        "CompletionDate, JobStartDate, RemoteWallClockTime, RemoteUserCpu"
+        "CompletionDate, JobStartDate, RemoteWallClockTime, RemoteUserCpu, RemoteSysCpu"
     )
+    assert job.suspicious
+
+
+@pytest.mark.parametrize(
+    ("attributes", "named"),
+    [
+        ({}, None),
+        ({"CompletionDate": 0}, None),
+        ({"CompletionDate": -1}, None),
+        ({"RemoteUserCpu": "3600.0"}, None),
+        ({"RemoteUserCpu": "4000.0"}, "RemoteUserCpu"),
+        ({"RemoteUserCpu": "4000.0", "CpusProvisioned": 8}, None),
+        ({"RemoteSysCpu": "4000.0"}, "RemoteSysCpu"),
+        ({"RemoteWallClockTime": "3000.0"}, None),
+        ({"JobUniverse": 7, "CpusProvisioned": 999}, "CpusProvisioned"),
+        ({"JobUniverse": 12, "CpusProvisioned": 999}, "CpusProvisioned"),
+        ({"JobUniverse": 12, "CpusProvisioned": None}, None),
+    ],
+)
+def test_what_can_be_is_not_suspicious(attributes: dict[str, str | int | None], named: str | None):
+    """Dates that are not set, twenty times the CPU time of the cores, a clock that was set back."""
+    job = read(ad(1, 0, **attributes))
+    assert isinstance(job, Job)
+    assert (job.fields.get("Suspicious"), job.suspicious) == (named, named is not None)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lasted"),
+    [
+        ({"RemoteWallClockTime": "1e9"}, 4),
+        ({"RemoteWallClockTime": "1e9", "JobRunCount": 2}, 104),
+        ({"RemoteWallClockTime": "60.0", "JobRunCount": 2}, 60),
+        ({"RemoteWallClockTime": "1e9", "JobStartDate": START - 30}, 34),
+    ],
+)
+def test_all_runs_together_are_no_longer_than_the_job_can_have_run(
+    attributes: dict[str, str | int | None], lasted: int
+):
+    """Since its first start; if a user spoofed that, since its only one, or since it was made."""
+    made = {"made": START - 100, "JobStartDate": 7}
+    job = read(ad(1, 0, **{**made, **attributes}), runs="total")
+    assert isinstance(job, Job)
+    assert job.fields["RunWallClockTime"] == lasted
 
 
 def test_cores_that_were_never_provisioned_are_not_accounted():
@@ -167,6 +254,31 @@ def test_cores_that_were_never_provisioned_are_not_accounted():
     assert isinstance(job, Job)
     assert "CpusProvisioned" not in job.fields
     assert job.fields["Suspicious"] == "CpusProvisioned"
+
+
+def amounts(job: Job | Unreadable | str) -> dict[str, int]:
+    """The components that the default mapping makes of a job."""
+    assert isinstance(job, Job)
+    mapping = mapping_of(source_of("pool").section, find_plugin("htcondor"))
+    return {one.name: one.amount for one in mapping.record(job).components}
+
+
+def test_a_job_without_provisioned_cores_has_those_that_it_asked_for_or_one():
+    """Local and scheduler universe; CPU time is that of user and system together."""
+    local: dict[str, str | int | None] = {"JobUniverse": 12, "CpusProvisioned": None}
+    assert amounts(read(ad(1, 0, **local, RequestCpus=3)))["Cores"] == 3
+    assert amounts(read(ad(1, 0, **local, RequestCpus=None)))["Cores"] == 1
+    assert amounts(read(ad()))["TotalCPU"] == 3 + 1
+
+
+@pytest.mark.parametrize("reader", [JobReader, EpochReader])
+def test_a_parallel_job_has_the_cores_and_memory_of_all_its_nodes(reader: type[JobReader]):
+    """What is provisioned is that of its first node (in an epoch ad), or its user's invention."""
+    text = ad(
+        JobUniverse=11, CpusProvisioned=2, RequestCpus=2, MaxHosts=2, EpochWriteDate=START + 4
+    )
+    job = reader(None).job(b"\n" + text + b"*** EPOCH ClusterId=1 ProcId=0 ", "here")
+    assert (amounts(job)["Cores"], amounts(job)["Memory"]) == (4, 256)
 
 
 def test_impossible_values_can_be_refused():
@@ -182,6 +294,9 @@ def test_a_user_cannot_set_the_plugins_own_fields():
     assert isinstance(job, Job)
     assert (job.fields["RunUserCpu"], job.fields["RunWallClockTime"]) == (3, 4)
     assert "Suspicious" not in job.fields
+    job = JobReader({"RunUserCpu"}).job(b"\n" + ad(RunUserCpu=1, RemoteUserCpu=None), "here")
+    assert isinstance(job, Job)
+    assert job.fields == {}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +305,7 @@ def test_a_user_cannot_set_the_plugins_own_fields():
         ({"GlobalJobId": None}, "GlobalJobId is missing"),
         ({"GlobalJobId": '"ap1#1.0"'}, "GlobalJobId is"),
         ({"GlobalJobId": "1 + 1"}, "GlobalJobId is 1 + 1"),
+        ({"GlobalJobId": f'"ap1#1.0#{START}x"'}, "GlobalJobId is"),
         ({"JobStatus": 2}, "JobStatus is 2"),
         ({"JobStatus": None}, "JobStatus is missing"),
         ({"EnteredCurrentStatus": None}, "EnteredCurrentStatus is missing"),

@@ -128,13 +128,14 @@ def test_files_are_kept_unless_asked_for_and_read_once(folder: Path):
     write(folder, 1, START + 100)
     keeping = source(folder)
     found, checkpoint = poll(keeping, None)
-    (folder / ".history.9.0.tmp").write_bytes(b"Cmd = ")
+    for name in (".history.9.0.tmp", "history.9.0.bak", "xhistory.9.0"):
+        (folder / name).write_bytes(ad(9))
     write(folder, 2, START + 70)
     write(folder, 3, START + 100)
     found, checkpoint = poll(keeping, checkpoint)
     assert found == ["2.0", "3.0"]
     assert poll(keeping, checkpoint) == ([], checkpoint)
-    assert len(list(folder.glob("history.*"))) == 3
+    assert len(list(folder.glob("history.[123].0"))) == 3
 
 
 def test_what_a_kept_directory_leaves_in_the_checkpoint_is_bounded(folder: Path):

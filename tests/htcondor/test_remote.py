@@ -1,6 +1,9 @@
 """With `mode: condor_history` schedds elsewhere are asked, and nothing is believed too early."""
 
+import json
+import re
 import shutil
+import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,6 +96,22 @@ def test_what_a_command_prints_gives_the_jobs_of_the_files(pool: Pool):
         if job.fields != other.fields:
             merged.add(number)
     assert merged == {"98.0"}, "two ads ran into one, which condor_history prints as one"
+
+
+def test_the_stand_in_prints_what_the_real_commands_printed(pool: Pool):
+    """The captured queue byte for byte; the captured history's jobs in the same order."""
+    captured = (CASES / "queue" / "condor_q.long.txt").read_bytes()
+    (pool.folder / "here").mkdir()
+    (pool.folder / "here" / "queue").write_bytes(captured)
+    shutil.copytree(CASES / "pool" / "input", pool.folder / "here", dirs_exist_ok=True)
+
+    def printed(command: str) -> bytes:
+        return subprocess.check_output([pool.folder / command, "-long"])
+
+    assert printed("condor_q") == captured
+    theirs = (CASES / "pool" / "condor_history.jsonl").read_text().splitlines()
+    of = re.findall(r'(?m)^GlobalJobId = "(.*)"$', printed("condor_history").decode())
+    assert of[: len(theirs)] == [json.loads(line)["GlobalJobId"] for line in theirs]
 
 
 def test_of_a_job_that_stands_twice_the_first_writing_counts(pool: Pool):

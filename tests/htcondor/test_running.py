@@ -148,6 +148,34 @@ def test_a_completed_job_that_stays_in_the_queue_has_ended(watched: Watched):
     assert watched.poll() == {}
 
 
+@pytest.mark.parametrize("status", [6, 7])
+def test_a_run_goes_on_while_it_is_suspended_or_transfers_its_output(watched: Watched, status: int):
+    """It holds its slot; it is found also if no poll saw it run before."""
+    watched.queue(running(JobStatus=status))
+    assert watched.poll() == {JOB: (RUNS, None)}
+    watched.queue(running())
+    assert watched.poll() == {}
+    watched.queue(running(JobStatus=status, LastRemoteWallClockTime="17.0"))
+    assert watched.poll() == {}
+    assert watched.open == {JOB}
+
+
+def test_a_removed_job_that_stays_in_the_queue_has_ended(watched: Watched):
+    """When it was removed, also before its machine has answered (status X)."""
+    watched.queue(running())
+    watched.poll()
+    removed = {"JobStatus": 3, "LastJobStatus": 2, "LastRemoteWallClockTime": None}
+    watched.queue(running(**removed, EnteredCurrentStatus=RUNS + 300))
+    assert watched.poll() == {JOB: (RUNS, RUNS + 300)}
+    assert watched.open == set()
+
+
+def test_the_source_of_a_routed_job_does_not_run(watched: Watched):
+    """The job that the router made of it does."""
+    watched.queue(running(RoutedToJobId='"2.0"', LastMatchTime=None))
+    assert watched.poll() == {}
+
+
 def test_a_queue_that_cannot_be_asked_ends_nothing(watched: Watched):
     """An outage is no end; what the history says is stored all the same."""
     watched.queue(running())
@@ -183,6 +211,19 @@ def test_the_captured_queue_of_a_real_pool_has_six_running_jobs(tmp_path: Path):
         "119.0": 1795460702,
         "119.1": 1795460702,
     }
+
+
+@pytest.mark.parametrize("cores", [None, 999])
+def test_a_local_job_that_runs_is_suspicious_only_with_cores_that_it_cannot_have(
+    tmp_path: Path, cores: int | None
+):
+    """It has no slot; what its user says of provisioned cores is left out, told and counted."""
+    watched = Watched(tmp_path)
+    watched.queue(running(JobUniverse=12, CpusProvisioned=cores))
+    [job] = [job for batch in watched.pool.source(**watched.keys).poll(None) for job in batch.jobs]
+    assert "CpusProvisioned" not in job.fields
+    assert job.fields.get("Suspicious") == (cores and "CpusProvisioned")
+    assert job.suspicious is (cores is not None)
 
 
 def test_with_epochs_every_run_ends_as_the_epoch_history_says(tmp_path: Path):

@@ -149,23 +149,26 @@ class TestPool:
         not_ran = {self.number(one) for one in self.theirs} - set(ran)
         assert not not_ran & set(ours)
 
-    @pytest.mark.parametrize("user", ["labalice", "labbob", "labcarol"])
-    def test_wall_clock_by_user_is_equal_to_the_second(self, user: str):
-        """Runs in total, beside the seconds that the schedd forgot when it was killed."""
-        ran = self.ran()
-        ours = jobs(list(source_of("pool", run="total").poll(None)))
-        sums: Counter[str] = Counter()
-        for number, one in ran.items():
-            if one["Owner"] == user:
-                job = ours[number]
-                assert job.fields["Owner"] == user
-                sums["ours"] += round((job.stop_at - job.start_at).total_seconds())
-                sums["theirs"] += round(one["RemoteWallClockTime"]) + self.lost_s.get(number, 0)
-                sums["our cpu"] += job.fields["RunUserCpu"] + job.fields["RunSysCpu"]
-                sums["their cpu"] += one["CumulativeRemoteUserCpu"] + one["CumulativeRemoteSysCpu"]
-        assert sums["ours"] == sums["theirs"]
-        assert sums["our cpu"] == sums["their cpu"]
-        assert sums["ours"] > 100
+        kinds = Counter((one["JobStatus"], one["JobUniverse"]) for one in ran.values())
+        fields = [ours[number].fields for number in ran]
+        assert Counter((one["JobStatus"], one["JobUniverse"]) for one in fields) == kinds
+
+    @pytest.mark.parametrize("by", ["Owner", "AcctGroup"])
+    def test_runs_wall_clock_and_cpu_are_equal_to_the_second(self, by: str):
+        """By user and by group, beside the seconds that the schedd forgot when it was killed."""
+        ours, theirs = Counter[tuple[Any, str]](), Counter[tuple[Any, str]]()
+        polled = jobs(list(source_of("pool", run="total").poll(None)))
+        for number, one in self.ran().items():
+            who, job = one.get(by), polled[number]
+            theirs[who, "runs"] += 1
+            theirs[who, "s"] += round(one["RemoteWallClockTime"]) + self.lost_s.get(number, 0)
+            theirs[who, "cpu s"] += one["CumulativeRemoteUserCpu"] + one["CumulativeRemoteSysCpu"]
+            who = job.fields.get(by)
+            ours[who, "runs"] += 1
+            ours[who, "s"] += round((job.stop_at - job.start_at).total_seconds())
+            ours[who, "cpu s"] += job.fields["RunUserCpu"] + job.fields["RunSysCpu"]
+        assert ours == theirs
+        assert ours["labbob" if by == "Owner" else "group_cms", "s"] > 100
 
     def test_computed_attributes_are_theirs(self):
         """MemoryUsage is an expression: condor_history prints it, we compute it."""

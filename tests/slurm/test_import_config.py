@@ -1,6 +1,8 @@
 """A configuration of AUDITOR's Slurm collector becomes ours, and gives the same records."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +16,7 @@ import yaml
 from collector.config import mapping_of, parse
 from collector.record import Record
 from collector.source import find_plugin
-from collector_slurm.import_config import convert, differences
+from collector_slurm.import_config import DONE, convert, database, differences, go_on
 from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
 from tests.auditor_server import running_auditor
@@ -51,6 +53,7 @@ STATES = (
     *("boot_fail", "cancelled", "completed", "deadline", "failed", "node_fail", "out_of_memory"),
     *("preempted", "requeued", "resizing", "revoked", "timeout"),
 )
+DATABASE = Path(__file__).parents[1] / "testcases" / "slurm_import" / "database.sql"
 CORES = {"name": "Cores", "key": "AllocCPUS"}
 
 
@@ -225,3 +228,47 @@ def test_records_differ_only_where_the_old_ones_are_wrong(tmp_path: Path):
     assert more == several, "runs before the last one"
     assert fewer == {"114", "115", "117_[0-99]"}, "cancelled while pending"
     assert other == several | {"142", "144"}, "the last run under the id of the first; suspended"
+
+
+@pytest.mark.parametrize(
+    ("without", "keys", "since", "told"),
+    [
+        ("", {}, "2026-11-13T09:30:00+00:00", "3 records in its database are not sent"),
+        ("records", {}, "2026-11-17T02:00:00+00:00", "the last job that it sent ended"),
+        ("records", {"max_sacct_window": 7200}, "2026-11-24T00:00:00+00:00", "2026-11-24T02:00"),
+        (
+            "records",
+            {"earliest_datetime": "2026-11-20T00:00:00+01:00"},
+            "2026-11-19T23:00:00+00:00",
+            "2026-11-24T02:00",
+        ),
+        ("lastcheck", {}, "2026-11-13T09:30:00+00:00", "3 records in its database are not sent"),
+        ("both", {}, None, "says of no job that it was collected"),
+    ],
+)
+def test_since_is_before_all_that_the_old_collector_may_have_lost(
+    without: str, keys: dict[str, Any], since: str | None, told: str
+):
+    """What waits in its database, and what its last answer of sacct held."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as opened:
+        opened.executescript(DATABASE.read_text())
+        for table in ("records", "lastcheck"):
+            if without in (table, "both"):
+                opened.execute(f"DELETE FROM {table}")
+        found, said = go_on(keys, opened.execute(DONE))
+    assert (found and found.isoformat()) == since
+    assert told in "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({}, "testdb.db"),
+        ({"database_path": "sqlite:///var/lib/x.db"}, "/var/lib/x.db"),
+        ({"database_path": "sqlite://x.db?mode=rwc"}, "x.db"),
+        ({"database_path": "sqlite:x.db"}, "x.db"),
+    ],
+)
+def test_their_database_is_found_by_its_url(given: dict[str, Any], path: str):
+    """In each form that they allow."""
+    assert database(given) == path
