@@ -8,6 +8,8 @@ itself would need half a second of a core to import the same.
 """
 
 import contextlib
+import gc
+import importlib
 import itertools
 import json
 import os
@@ -171,15 +173,19 @@ def stored(url: str) -> list[str]:
 def nursery(configs: Sequence[str]) -> None:
     """Forks a daemon for each configuration; ends them when standard input ends."""
     load(Path(configs[0]), find_plugin)  # imports the plugin, once for all
-    from collector.cli import run  # noqa: F401 - imported once for all
-
+    importlib.import_module("collector.cli.run")
+    gc.freeze()
+    ready, go = os.pipe()
     children: list[int] = []
     try:
         for config in configs:
             child = os.fork()
             if child == 0:
+                os.close(go)
+                os.read(ready, 1)  # until it is closed: all start together
                 _run(config)
             children.append(child)
+        os.close(go)
         print("started", flush=True)
         sys.stdin.read()
     finally:
