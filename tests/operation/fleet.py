@@ -1,8 +1,8 @@
-"""A fleet: many collectors before one Auditor, each a daemon with an outbox and a history of its own.
+"""A fleet: many collectors before one Auditor, each with an outbox and a history of its own.
 
-What runs in each is `auditor-collector run`, in a process of its own. They are forked from one
-process that has imported the program, the nursery; so hundreds are up within seconds, where each by
-itself would need half a second of a core to import the same.
+Each is a process that runs `auditor-collector run`. They are forked from one process that has
+imported the program, the nursery; so hundreds are up within seconds, where each by itself would
+need half a second of a core to import the same.
 
     python -m tests.operation.fleet CONFIG...    # a nursery; ends when its standard input does
 """
@@ -37,7 +37,8 @@ from tests.delivery.faulty_auditor import Request
 
 ROOT = Path(__file__).parents[2]
 END_LIMIT_S = 60.0
-ADS = captured()
+ADS = [ad for ad in captured() if b"\nJobStartDate = " in ad]
+"""Of jobs that ran: the others become no record."""
 RECORD_ID = re.compile(rb'"record_id":"((node-\d+)-[^"]*)"')
 
 

@@ -1,0 +1,209 @@
+"""Many collectors before one Auditor: start-up, every day, an outage; and how many one carries.
+
+    python tests/benchmarks/fleet.py [--size 200] [--auditor real] [--full]
+
+The collectors are daemons, each a process with an outbox and an HTCondor history of its own, in
+which jobs go on ending at random. Between them and the Auditor stands a proxy that notes when each
+request arrives. For the outage the Auditor is killed with SIGKILL. All of it runs on this machine,
+over loopback, and shares its cores: an Auditor with a machine of its own takes more.
+
+`real` is the public server on a PostgreSQL of its own; see tests/real_auditor/served.py for what
+has to be there. `--full` takes longer: 60 s of an ordinary day, and a longer outage and cap.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.htcondor import write
+from tests.delivery.faulty_auditor import Cut, FaultyAuditor, faulty_auditor
+from tests.operation import capacity
+from tests.operation.fleet import Fleet, Intervals, busiest, first_of_each, stored
+from tests.real_auditor import served
+
+LIMIT_S = 180.0
+NODES = 10_000
+CAP_S = 300
+"""The default of `sender.backoff_cap_s`."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long the parts take."""
+
+    intervals: Intervals
+    steady_s: float
+    outage_s: float
+    capacity_s: float
+    """For each size of request."""
+
+
+SHORT = Pace(Intervals(poll_s=5, pass_s=10, backoff_s=1, cap_s=20), 10, 25, 2)
+FULL = Pace(Intervals(poll_s=5, pass_s=10, backoff_s=1, cap_s=60), 60, 180, 10)
+JOBS_A_S = 0.1
+"""On each node; thirty-six times the ten an hour of the arithmetic."""
+
+
+def main() -> None:
+    """Runs all parts, prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=200)
+    parser.add_argument("--auditor", choices=["embedded", "real"], default="embedded")
+    parser.add_argument("--full", action="store_true")
+    arguments = parser.parse_args()
+    pace = FULL if arguments.full else SHORT
+    lacking = served.lacking()
+    if arguments.auditor == "real" and lacking:
+        print(f"skipped: {lacking}")
+        return
+    brought_up = {"embedded": served.embedded, "real": served.real}
+    with brought_up[arguments.auditor]() as auditor, faulty_auditor(auditor.url) as proxy:
+        run(arguments.size, pace, auditor, proxy, arguments.auditor)
+    for name, bring_up in brought_up.items():
+        if name == "real" and lacking:
+            print(f"\nthe real Auditor: skipped: {lacking}")
+            continue
+        with bring_up() as auditor:
+            carry(auditor, name, pace.capacity_s)
+
+
+def run(size: int, pace: Pace, auditor: served.Served, proxy: FaultyAuditor, name: str) -> None:
+    """Plays start-up, an ordinary time and an outage with a fleet, and prints what arrived when."""
+    every = pace.intervals
+    print(
+        f"{size} collectors, {name} Auditor; interval_s {every.poll_s:g} of the source,"
+        f" {every.pass_s:g} of the sender (default 10), backoff_cap_s {every.cap_s:g} (default"
+        f" {CAP_S}); {JOBS_A_S * size:g} jobs end each second"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        fleet = Fleet(Path(temporary), size, proxy.url, every)
+        for node in fleet.nodes:
+            node.end_job()
+        with fleet.running():
+            start_up(fleet, proxy, every.pass_s)
+            steady(fleet, proxy, auditor, pace.steady_s)
+            outage(fleet, proxy, auditor, pace)
+        wrong = Counter(fleet.written())
+        wrong.subtract(stored(auditor.url))
+    lost, doubled = (
+        sum(n for n in wrong.values() if n > 0),
+        -sum(n for n in wrong.values() if n < 0),
+    )
+    assert fleet.end is not None
+    print(f"records      {len(fleet.written())} jobs ended, {lost} lost, {doubled} doubled")
+    print(f"collectors   {fleet.end.cpu_s / size:.2f} CPU s each; {fleet.end.failed} ended badly")
+
+
+def start_up(fleet: Fleet, proxy: FaultyAuditor, pass_s: float) -> None:
+    """All start together, each with a record to send."""
+    until = time.monotonic() + LIMIT_S
+    while len(first := first_of_each(proxy.requests, 0)) < len(fleet.nodes):
+        if time.monotonic() > until:
+            raise SystemExit("the fleet did not start in time")
+        time.sleep(0.2)
+    up = [node.started_at() for node in fleet.nodes]
+    waited = [first[node.name] - node.started_at() for node in fleet.nodes]
+    print(
+        f"start-up     all up within {max(up) - min(up):.1f} s; first requests 0 to"
+        f" {max(waited):.1f} s after their collector was up, at most"
+        f" {busiest(waited)} of {len(up)} within a second of it ({len(up) / pass_s:.0f} expected);"
+        f" at most {busiest(list(first.values()))} within a second at the Auditor"
+    )
+
+
+def steady(fleet: Fleet, proxy: FaultyAuditor, auditor: served.Served, seconds: float) -> None:
+    """Nothing happens but jobs."""
+    before, cpu_s, started = len(proxy.requests), auditor.cpu_s(), time.monotonic()
+    fleet.work(seconds, JOBS_A_S * len(fleet.nodes))
+    took_s = time.monotonic() - started
+    arrived = proxy.requests[before:]
+    records = sum(request.body.count(b'"record_id"') for request in arrived)
+    print(
+        f"day by day   {len(arrived) / took_s:.1f} requests/s, at most"
+        f" {busiest([request.at for request in arrived])} in a second; {records / took_s:.1f}"
+        f" records/s; Auditor {(auditor.cpu_s() - cpu_s) / took_s * 100:.0f} % of a core"
+    )
+
+
+def outage(fleet: Fleet, proxy: FaultyAuditor, auditor: served.Served, pace: Pace) -> None:
+    """The Auditor is killed, is away, and comes back."""
+    cap_s, jobs_a_s = pace.intervals.cap_s, JOBS_A_S * len(fleet.nodes)
+    before = len(proxy.requests)
+    auditor.kill()
+    proxy.script = lambda _request: Cut()
+    fleet.work(pace.outage_s, jobs_a_s)
+    during = [request.at for request in proxy.requests[before:]]
+    auditor.come_back()
+    proxy.script = lambda _request: None
+    back_at = time.time()
+    while sorted(stored(auditor.url)) != sorted(fleet.written()):
+        if time.time() - back_at > LIMIT_S:
+            break
+        time.sleep(1)
+    arrived = [request for request in proxy.requests if request.at >= back_at]
+    first = [at - back_at for at in first_of_each(arrived, back_at).values()]
+    probes = [request.at for request in arrived if request.method == "GET"]
+    print(
+        f"outage       {pace.outage_s:g} s; at most {busiest(during)} requests in a second;"
+        f" afterwards {len(first)} collectors come back within {max(first):.1f} s, at most"
+        f" {busiest(first)} within a second (2/cap of them: {2 * len(first) / cap_s:.0f});"
+        f" {len(probes)} probes and {len(arrived) - len(probes)} others, at most"
+        f" {busiest([request.at for request in arrived])} in a second; all there after"
+        f" {max(request.at for request in arrived) - back_at:.1f} s"
+    )
+    print(histogram(first, cap_s + pace.intervals.pass_s))
+
+
+def histogram(instants: Sequence[float], length_s: float, bars: int = 10) -> str:
+    """A line for each part of the time, with a sign for each instant in it."""
+    width_s = length_s / bars
+    counts = Counter(int(at / width_s) for at in instants)
+    return "\n".join(
+        f"{at * width_s:9.0f} s  {counts[at]:4}  {'#' * counts[at]}" for at in range(bars)
+    )
+
+
+def carry(auditor: served.Served, name: str, seconds: float) -> None:
+    """Measures what an Auditor takes, and prints what follows for ten thousand nodes."""
+    print(
+        f"\n{name} Auditor, {capacity.SENDERS} senders, a connection for each request"
+        f"\n{'records in a request':>22}{'requests/s':>12}{'records/s':>11}{'CPU ms a request':>18}"
+    )
+    taken = []
+    with tempfile.TemporaryDirectory() as temporary:
+        history = Path(temporary) / "history"
+        write(history, 1)
+        for one in capacity.measure(auditor, history, seconds):
+            taken.append(one)
+            print(
+                f"{one.records or 'probe':>22}{one.requests_a_s:12.0f}"
+                f"{one.requests_a_s * one.records:11.0f}{one.cpu_s * 1e3:18.2f}",
+                flush=True,
+            )
+    probe_s = 1 / taken[0].requests_a_s
+    print(
+        f"{NODES} nodes; one Auditor carries so many that it is busy all the time; after an hour's"
+        f" outage, at first 2/{CAP_S} of them a second come back, with a probe and an hour's jobs"
+        f"\n{'jobs/h on a node':>22}{'interval_s':>12}{'requests/s':>12}{'records/s':>11}"
+        f"{'busy':>8}{'nodes carried':>15}{'busy afterwards':>17}"
+    )
+    for jobs in (1, 10, 100, 1000):
+        for pass_s in (10, 60):
+            a_node, records = capacity.load(jobs, pass_s)
+            busy = a_node * capacity.seconds_for(taken, records)
+            after = 2 / CAP_S * (probe_s + capacity.seconds_for(taken, jobs))
+            print(
+                f"{jobs:22}{pass_s:12}{NODES * a_node:12.1f}{NODES * a_node * records:11.1f}"
+                f"{NODES * busy:8.1%}{1 / busy:15,.0f}{NODES * after:17.1%}"
+            )
+
+
+if __name__ == "__main__":
+    main()
