@@ -45,7 +45,7 @@ class Pace(msgspec.Struct, frozen=True):
     """For each size of request."""
 
 
-SHORT = Pace(Intervals(poll_s=5, pass_s=10, backoff_s=1, cap_s=20), 10, 25, 2)
+SHORT = Pace(Intervals(poll_s=5, pass_s=5, backoff_s=1, cap_s=30), 10, 45, 2)
 FULL = Pace(Intervals(poll_s=5, pass_s=10, backoff_s=1, cap_s=60), 60, 180, 10)
 JOBS_A_S = 0.1
 """On each node; thirty-six times the ten an hour of the arithmetic."""
