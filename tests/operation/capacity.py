@@ -12,7 +12,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -103,13 +103,19 @@ def _post(url: str, record: bytes, size: int, until: float, sender: int) -> int:
     raise AssertionError
 
 
-def seconds_for(taken: list[Taken], records: float) -> float:
-    """How long the Auditor is busy with a request of so many records, by what was measured."""
-    known = [(one.records, 1 / one.requests_a_s) for one in taken if one.records != PROBE]
-    for (low, low_s), (high, high_s) in itertools.pairwise(known):
-        if records <= high:
-            return low_s + (high_s - low_s) * (records - low) / (high - low)
-    return records / known[-1][0] * known[-1][1]
+def cost(taken: Sequence[Taken], records: float) -> tuple[float, float]:
+    """What a request of so many records costs an Auditor, between the sizes that were measured.
+
+    Returns:
+        The share of a second that it can spend on it, at the most requests that it took, and CPU
+        seconds.
+    """
+    for low, high in itertools.pairwise(one for one in taken if one.records != PROBE):
+        if low.records <= records <= high.records:
+            at = (records - low.records) / (high.records - low.records)
+            share = (1 - at) / low.requests_a_s + at / high.requests_a_s
+            return share, (1 - at) * low.cpu_s + at * high.cpu_s
+    raise ValueError(f"{records} records in a request were not measured")
 
 
 def load(jobs_an_hour: float, pass_s: float) -> tuple[float, float]:
