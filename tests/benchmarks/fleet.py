@@ -12,6 +12,7 @@ has to be there. `--full` takes longer: 60 s of an ordinary day, and a longer ou
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ AUDITORS: dict[str, Callable[[], AbstractContextManager[served.Served]]] = {
 
 def main() -> None:
     """Runs all parts, prints the tables."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=200)
     parser.add_argument("--auditor", choices=AUDITORS, default="embedded")

@@ -79,17 +79,23 @@ class Real:
             self._process = subprocess.Popen(
                 ["auditor", "auditor.yaml"], cwd=self._folder, stdout=log, stderr=log
             )
-        _until_well(self.url, self._process)
+        try:
+            _until_well(self.url, self._process)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def cpu_s(self) -> float:
+        used_s = _cpu_s(self._process.pid) + _cpu_s(self._postgres)
         sessions = Path(f"/proc/{self._postgres}/task/{self._postgres}/children").read_text()
-        return sum(
-            _cpu_s(pid) for pid in (self._process.pid, self._postgres, *map(int, sessions.split()))
-        )
+        for session in map(int, sessions.split()):
+            with contextlib.suppress(FileNotFoundError):  # it ended
+                used_s += _cpu_s(session)
+        return used_s
 
 
 @contextlib.contextmanager
