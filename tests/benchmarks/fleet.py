@@ -47,7 +47,7 @@ class Pace(msgspec.Struct, frozen=True):
     """For each size of request."""
 
 
-SHORT = Pace(Intervals(poll_s=5, pass_s=5, backoff_s=1, cap_s=30), 10, 35, 2)
+SHORT = Pace(Intervals(poll_s=5, pass_s=5, backoff_s=1, cap_s=20), 10, 35, 2)
 FULL = Pace(Intervals(poll_s=5, pass_s=10, backoff_s=1, cap_s=60), 60, 180, 10)
 JOBS_A_S = 0.1
 """On each node; thirty-six times the ten an hour of the arithmetic."""
@@ -85,7 +85,7 @@ def run(size: int, pace: Pace, auditor: served.Served, proxy: FaultyAuditor, nam
     every = pace.intervals
     print(
         f"{size} collectors, {name} Auditor; interval_s {every.poll_s:g} of the source,"
-        f" {every.pass_s:g} of the sender (default 10), backoff_cap_s {every.cap_s:g} (default"
+        f" {every.pass_s:g} of the sender (default 10),\nbackoff_cap_s {every.cap_s:g} (default"
         f" {CAP_S}); {JOBS_A_S * size:g} jobs end each second"
     )
     with tempfile.TemporaryDirectory() as temporary:
@@ -94,17 +94,22 @@ def run(size: int, pace: Pace, auditor: served.Served, proxy: FaultyAuditor, nam
             node.end_job()
         with fleet.running():
             start_up(fleet, proxy, every.pass_s)
-            steady(fleet, proxy, auditor, pace.steady_s)
+            steady(fleet, proxy, auditor, pace)
             outage(fleet, proxy, auditor, pace)
         wrong = Counter(fleet.written())
         wrong.subtract(stored(auditor.url))
-    lost, doubled = (
-        sum(n for n in wrong.values() if n > 0),
-        -sum(n for n in wrong.values() if n < 0),
-    )
     assert fleet.end is not None
-    print(f"records      {len(fleet.written())} jobs ended, {lost} lost, {doubled} doubled")
-    print(f"collectors   {fleet.end.cpu_s / size:.2f} CPU s each; {fleet.end.failed} ended badly")
+    print("in the end")
+    line("jobs that ended", len(fleet.written()))
+    line("of them lost, and doubled", f"{(+wrong).total()}, {(-wrong).total()}")
+    line("CPU seconds of a collector", f"{fleet.end.cpu_s / size:.2f}")
+    if any(wrong.values()) or fleet.end.failed:
+        raise SystemExit(f"not all is well: {wrong - Counter()}; {fleet.end.failed} daemons failed")
+
+
+def line(what: str, value: object) -> None:
+    """Prints a line of the table."""
+    print(f"  {what:<56}{value}", flush=True)
 
 
 def start_up(fleet: Fleet, proxy: FaultyAuditor, pass_s: float) -> None:
@@ -116,55 +121,59 @@ def start_up(fleet: Fleet, proxy: FaultyAuditor, pass_s: float) -> None:
         time.sleep(0.2)
     up = [node.started_at() for node in fleet.nodes]
     waited = [first[node.name] - node.started_at() for node in fleet.nodes]
-    print(
-        f"start-up     all up within {max(up) - min(up):.1f} s; first requests 0 to"
-        f" {max(waited):.1f} s after their collector was up, at most"
-        f" {busiest(waited)} of {len(up)} within a second of it ({len(up) / pass_s:.0f} expected);"
-        f" at most {busiest(list(first.values()))} within a second at the Auditor"
-    )
+    evenly = len(up) / pass_s
+    print("start-up")
+    line("from the first collector that is up to the last", f"{max(up) - min(up):.1f} s")
+    line("from being up to the first request", f"{min(waited):.1f} to {max(waited):.1f} s")
+    line("most of these within one second of it", f"{busiest(waited)}; evenly spread {evenly:.0f}")
+    line("most of these within one second at the Auditor", busiest(list(first.values())))
 
 
-def steady(fleet: Fleet, proxy: FaultyAuditor, auditor: served.Served, seconds: float) -> None:
+def steady(fleet: Fleet, proxy: FaultyAuditor, auditor: served.Served, pace: Pace) -> None:
     """Nothing happens but jobs."""
+    jobs_a_s = JOBS_A_S * len(fleet.nodes)
+    fleet.work(pace.intervals.poll_s + pace.intervals.pass_s, jobs_a_s)  # until they arrive
     before, cpu_s, started = len(proxy.requests), auditor.cpu_s(), time.monotonic()
-    fleet.work(seconds, JOBS_A_S * len(fleet.nodes))
-    took_s = time.monotonic() - started
-    arrived = proxy.requests[before:]
-    records = sum(request.body.count(b'"record_id"') for request in arrived)
-    print(
-        f"day by day   {len(arrived) / took_s:.1f} requests/s, at most"
-        f" {busiest([request.at for request in arrived])} in a second; {records / took_s:.1f}"
-        f" records/s; Auditor {(auditor.cpu_s() - cpu_s) / took_s * 100:.0f} % of a core"
-    )
+    fleet.work(pace.steady_s, jobs_a_s)
+    took_s, used_s = time.monotonic() - started, auditor.cpu_s() - cpu_s
+    arrived = [request.at for request in proxy.requests[before:]]
+    records = sum(request.body.count(b'"record_id"') for request in proxy.requests[before:])
+    a_node, _ = capacity.load(JOBS_A_S * 3600, pace.intervals.pass_s)
+    evenly = a_node * len(fleet.nodes)
+    print(f"day by day, {pace.steady_s:g} s")
+    line("requests a second", f"{len(arrived) / took_s:.1f}; by the arithmetic {evenly:.1f}")
+    line("most within one second", busiest(arrived))
+    line("records a second", f"{records / took_s:.1f}")
+    line("cores of the Auditor and its database", f"{used_s / took_s:.2f}")
 
 
 def outage(fleet: Fleet, proxy: FaultyAuditor, auditor: served.Served, pace: Pace) -> None:
     """The Auditor is killed, is away, and comes back."""
-    cap_s, jobs_a_s = pace.intervals.cap_s, JOBS_A_S * len(fleet.nodes)
     before = len(proxy.requests)
     auditor.kill()
     proxy.script = lambda _request: Cut()
-    fleet.work(pace.outage_s, jobs_a_s)
+    fleet.work(pace.outage_s, JOBS_A_S * len(fleet.nodes))
     during = [request.at for request in proxy.requests[before:]]
     auditor.come_back()
     proxy.script = lambda _request: None
     back_at = time.time()
     while sorted(stored(auditor.url)) != sorted(fleet.written()):
         if time.time() - back_at > LIMIT_S:
-            break
+            break  # the end tells what is not there
         time.sleep(1)
     arrived = [request for request in proxy.requests if request.at >= back_at]
+    last_s = max(request.at for request in arrived) - back_at
     first = [at - back_at for at in first_of_each(arrived, back_at).values()]
-    probes = [request.at for request in arrived if request.method == "GET"]
-    print(
-        f"outage       {pace.outage_s:g} s; at most {busiest(during)} requests in a second;"
-        f" afterwards {len(first)} collectors come back within {max(first):.1f} s, at most"
-        f" {busiest(first)} within a second (2/cap of them: {2 * len(first) / cap_s:.0f});"
-        f" {len(probes)} probes and {len(arrived) - len(probes)} others, at most"
-        f" {busiest([request.at for request in arrived])} in a second; all there after"
-        f" {max(request.at for request in arrived) - back_at:.1f} s"
-    )
-    print(histogram(first, cap_s + pace.intervals.pass_s))
+    probes = sum(request.method == "GET" for request in arrived)
+    at_first = 2 * len(first) / pace.intervals.cap_s
+    print(f"outage, {pace.outage_s:g} s")
+    line("most requests within one second during it", busiest(during))
+    line("collectors that came back, the last after", f"{len(first)}, {max(first):.1f} s")
+    line("most of them within one second", f"{busiest(first)}; by the arithmetic {at_first:.0f}")
+    line("probes, and other requests", f"{probes}, {len(arrived) - probes}")
+    line("most requests within one second", busiest([request.at for request in arrived]))
+    line("the last request after", f"{last_s:.1f} s")
+    print(histogram(first, pace.intervals.cap_s + pace.intervals.pass_s))
 
 
 def histogram(instants: Sequence[float], length_s: float, bars: int = 10) -> str:
@@ -172,7 +181,7 @@ def histogram(instants: Sequence[float], length_s: float, bars: int = 10) -> str
     width_s = length_s / bars
     counts = Counter(int(at / width_s) for at in instants)
     return "\n".join(
-        f"{at * width_s:9.0f} s  {counts[at]:4}  {'#' * counts[at]}" for at in range(bars)
+        f"{at * width_s:9.0f} s {counts[at]:5}  {'#' * counts[at]}" for at in range(bars)
     )
 
 
