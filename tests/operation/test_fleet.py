@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import site
 from tests.auditor_server import RunningAuditor, start_auditor
 from tests.delivery.faulty_auditor import Cut, faulty_auditor
 from tests.operation.fleet import Fleet, Intervals, busiest, first_of_each, stored
-from tests.site import LIMIT_S
-from tests.site import eventually as soon
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +21,7 @@ MOST = 16
 outage, and 14 came together in 3 of 40,000 simulations; without jitter, 22 are, and at least 17."""
 
 
-eventually = partial(soon, limit_s=3 * LIMIT_S)
+eventually = partial(site.eventually, limit_s=3 * site.LIMIT_S)
 
 
 def test_collectors_that_start_together_do_not_send_together(
