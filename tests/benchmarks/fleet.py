@@ -203,9 +203,9 @@ def carry(auditor: served.Served, name: str, seconds: float) -> None:
                 flush=True,
             )
     print(
-        f"{NODES} nodes: cores of the Auditor and its database that are busy; thousands of nodes that"
-        f"\nask as much as it took above; cores just after an outage of an hour, when 2/{CAP_S} of"
-        f" them a\nsecond come back, each with a probe and the jobs of an hour"
+        f"{NODES} nodes: cores of the Auditor and its database that are busy; thousands of nodes"
+        "\nthat ask as much as it took above; cores just after an outage of an hour, when"
+        f"\n2/{CAP_S} of them come back each second, with a probe and the jobs of an hour"
         f"\n{'jobs/h on a node':>22}{'interval_s':>12}{'requests/s':>12}{'records/s':>11}"
         f"{'cores':>8}{'thousand nodes':>16}{'cores afterwards':>18}"
     )
