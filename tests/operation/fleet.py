@@ -103,7 +103,7 @@ class End:
 
 
 class Fleet:
-    """Collectors that run, from `start` to the end of the context."""
+    """Nodes, and the collectors that run on them as long as the context of `running` lasts."""
 
     def __init__(self, folder: Path, size: int, url: str, intervals: Intervals) -> None:
         self.nodes = [Node(folder, number, url, intervals) for number in range(size)]
@@ -155,11 +155,11 @@ def first_of_each(requests: Sequence[Request], after: float) -> dict[str, float]
     return first
 
 
-def busiest(instants: Sequence[float], within_s: float = 1.0) -> int:
-    """How many of the instants lie within the second, or whatever, that has the most."""
+def busiest(instants: Sequence[float]) -> int:
+    """How many of the instants lie within the second that has the most."""
     ordered, most, oldest = sorted(instants), 0, 0
     for newest, at in enumerate(ordered):
-        while at - ordered[oldest] > within_s:
+        while at - ordered[oldest] > 1:
             oldest += 1
         most = max(most, newest - oldest + 1)
     return most
