@@ -1,8 +1,9 @@
 """When to try again: pure arithmetic, no clock and no waiting of its own.
 
 The wait after the n-th failure in a row is drawn evenly from 0 to `first_s`·2ⁿ⁻¹, at most `cap_s`
-("full jitter"): clients that failed together do not come back together. A server that says when to
-come back is obeyed instead.
+("full jitter"): clients that failed together do not come back together. Before the instant that a
+server names nobody comes back; but all may have been told the same one, so each waits longer by up
+to as long again, at most `cap_s`.
 """
 
 from collections.abc import Callable
@@ -26,9 +27,10 @@ class Backoff(msgspec.Struct, frozen=True):
         Args:
             failures: in a row, at least 1.
             random: gives a number from 0 to below 1.
-            retry_after_s: what the server asked for, from now; it wins, up to a day.
+            retry_after_s: what the server asked for, from now; the least to wait, up to a day.
         """
         if retry_after_s is not None:
-            return min(max(retry_after_s, 0.0), 86_400.0)
+            asked_s = max(retry_after_s, 0.0)
+            return min(asked_s + min(asked_s, self.cap_s) * random(), 86_400.0)
         # 2**60 seconds are more than any cap; beyond, floats would overflow.
         return min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 60)) * random()

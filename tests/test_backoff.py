@@ -26,10 +26,17 @@ def test_the_jitter_is_full():
 
 
 def test_the_server_has_the_last_word():
-    """Retry-After wins, up to a day, whatever the cap is."""
-    assert BACKOFF.wait_s(1, lambda: 0.5, retry_after_s=1200) == 1200
+    """Nobody comes back before what Retry-After says, up to a day, whatever the cap is."""
+    assert BACKOFF.wait_s(1, lambda: 0.0, retry_after_s=1200) == 1200
     assert BACKOFF.wait_s(9, lambda: 0.5, retry_after_s=0) == 0
     assert BACKOFF.wait_s(1, lambda: 0.5, retry_after_s=1e9) == 86_400
+
+
+@pytest.mark.parametrize(("asked_s", "longest_s"), [(20, 40), (3600, 3900)])
+def test_clients_told_to_come_back_at_one_instant_do_not(asked_s: float, longest_s: float):
+    """They are spread over as long again as was asked for, at most over the cap."""
+    assert BACKOFF.wait_s(1, lambda: 1.0, retry_after_s=asked_s) == longest_s
+    assert BACKOFF.wait_s(1, lambda: 0.5, retry_after_s=asked_s) == (asked_s + longest_s) / 2
 
 
 @given(

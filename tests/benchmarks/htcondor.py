@@ -50,26 +50,31 @@ def main() -> None:
 
 def write(path: Path, ads: int) -> int:
     """Writes a history of captured ads, with new ids; gives its size."""
-    templates = [
+    last = position = 0
+    with path.open("wb") as file:
+        for number, ad in zip(range(1, ads + 1), itertools.cycle(captured()), strict=False):
+            text = renumbered(ad, number, last)
+            last = position + text.rindex(b"*** ")
+            position += file.write(text)
+    return position
+
+
+def captured() -> list[bytes]:
+    """Captured ads of full size, without their banners."""
+    return [
         re.sub(rb"(?m)^ProcId = \d+$", b"ProcId = 0", ad)
         for case in FULL_SIZE
         for ad in RECORD.findall((CASES / case / "input" / "history").read_bytes())
         if ad.count(b"\nGlobalJobId = ") == 1 and len(ad) < 8000
     ]
-    last = position = 0
-    with path.open("wb") as file:
-        for number, ad in zip(range(1, ads + 1), itertools.cycle(templates), strict=False):
-            lines = re.sub(rb"(?m)^ClusterId = \d+$", b"ClusterId = %d" % number, ad)
-            lines = re.sub(rb'(?m)^(GlobalJobId = "[^#]*)#[^#]*', rb"\1#%d.0" % number, lines)
-            banner = b'*** Offset = %d ClusterId = %d ProcId = 0 Owner = "labalice"' % (
-                last,
-                number,
-            )
-            banner += b" CompletionDate = 1795459565 CurrentTime = 1795459565\n"
-            last = position + len(lines)
-            position = last + len(banner)
-            file.write(lines + banner)
-    return position
+
+
+def renumbered(ad: bytes, number: int, last: int) -> bytes:
+    """An ad with another cluster number, and the banner that names the offset of the one before."""
+    lines = re.sub(rb"(?m)^ClusterId = \d+$", b"ClusterId = %d" % number, ad)
+    lines = re.sub(rb'(?m)^(GlobalJobId = "[^#]*)#[^#]*', rb"\1#%d.0" % number, lines)
+    banner = b'*** Offset = %d ClusterId = %d ProcId = 0 Owner = "labalice"' % (last, number)
+    return lines + banner + b" CompletionDate = 1795459565 CurrentTime = 1795459565\n"
 
 
 def measured(

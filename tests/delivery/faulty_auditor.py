@@ -25,6 +25,8 @@ class Request:
     method: str
     target: str
     body: bytes
+    at: float = field(default_factory=time.time)
+    """When it had come in, in seconds since 1970."""
 
     @property
     def kind(self) -> str:
@@ -131,7 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
             case Cut("before"):
                 self._reset()
                 return
-        status, body, headers = self._forward(request)
+        try:
+            status, body, headers = self._forward(request)
+        except (OSError, http.client.HTTPException):  # away; so are we
+            self._reset()
+            return
         match fault:
             case Cut("after"):
                 self._reset()

@@ -10,7 +10,7 @@ from collector.auditor.client import AuditorClientBuilder
 from collector.outbox import OutboxError
 from tests.delivery.faulty_auditor import Answer, Cut
 from tests.delivery.matrix import UNEXPECTED, about, first
-from tests.delivery.world import NOW, World, new_world
+from tests.delivery.world import NOW, SETTINGS, World, new_world
 
 
 def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(world: World):
@@ -82,13 +82,13 @@ def test_a_returning_auditor_is_probed_before_it_gets_a_batch(world: World):
     ],
 )
 def test_retry_after_wins(headers: dict[str, str], wait_s: int, world: World):
-    """The server's word on when to come back goes before our own, be it seconds or a date."""
+    """We do not come back before the server's word on it, be it seconds or a date."""
     world.put(range(10))
     world.auditor.script = first(1, Answer(503, b"", headers))
     world.sender.run_pass()
     world.time = NOW + timedelta(seconds=wait_s - 1)
     assert world.sender.run_pass().sent == 0
-    world.time = NOW + timedelta(seconds=wait_s + 1)
+    world.time = NOW + timedelta(seconds=wait_s + SETTINGS.backoff_cap_s + 1)
     assert world.sender.run_pass().sent == 10
 
 
