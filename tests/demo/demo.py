@@ -66,8 +66,7 @@ def main() -> None:
             print(table(client))
             say(
                 "The same period once more, as a backfill. All is there already, but for the line"
-                " that cannot be read\n(rejected), and a job whose log has two stop times"
-                " (sent again)."
+                " that cannot be read."
             )
             show("backfill", "--since", "2026-11-23", "--until", "2026-11-25", failing=True)
     say(

@@ -22,11 +22,12 @@ def test_times_are_asked_for_in_utc_and_epoch_seconds(tmp_path: Path):
     """Whatever the daemon's own zone and habits are."""
     assert run(tmp_path, 'echo "$TZ $SLURM_TIME_FORMAT"') == b"UTC %s\n"
     given = {"SLURM_CONF": "/etc/slurm.conf", "SACCT_FORMAT": "jobid", "SLURM_CLUSTERS": "other"}
+    given |= {"SLURM_BITSTR_LEN": "9", "LC_ALL": "de_DE.UTF-8"}
     kept = environment({**given, "TZ": "Europe/Berlin", "SLURM_TIME_FORMAT": "relative"})
     assert kept["SLURM_CONF"] == "/etc/slurm.conf"
     assert (kept["TZ"], kept["SLURM_TIME_FORMAT"]) == ("UTC", "%s")
-    assert "SACCT_FORMAT" not in kept
-    assert "SLURM_CLUSTERS" not in kept
+    assert kept["LC_ALL"] == "C.UTF-8"
+    assert not {"SACCT_FORMAT", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN"} & set(kept)
 
 
 def test_arguments_are_never_a_shells(tmp_path: Path):
