@@ -41,6 +41,9 @@ END_UNKNOWN = "end not known yet"
 INCOMPLETE = "slurmdbd does not know all of it yet"
 """Why a run is left out whose start slurmdbd learns after its end."""
 
+LATER = frozenset({END_UNKNOWN, INCOMPLETE})
+"""Why a run is left out for now."""
+
 KEY_COLUMNS = (
     "DBIndex",
     "Cluster",

@@ -34,6 +34,7 @@ from collector.command import output_of
 from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable
 from collector_slurm import sacct
 from collector_slurm.jobid import JobId
+from collector_slurm.known import Known
 from collector_slurm.sacct import Columns, Run
 from collector_slurm.section import SlurmSection
 from collector_slurm.windows import Pace, Window, windows
@@ -44,7 +45,6 @@ _TOKEN_BYTES = 9
 _CHECKED_S = 86400
 _COMPLETE_S = 300
 """After this time a row stays as incomplete as it is."""
-_LATER = frozenset({sacct.END_UNKNOWN, sacct.INCOMPLETE})
 
 
 _NOT_PASSED_ON = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
@@ -77,6 +77,7 @@ class Slurmdbd:
         self._section = section
         self._context = context
         self._identity = section.identity()
+        self._known = Known()
         self._pace = Pace(
             length_s=min(section.window_s, 3600),
             longest_s=section.window_s,
@@ -95,9 +96,10 @@ class Slurmdbd:
             begin = min(begin, limit - int(section.rescan_s))
         if section.since:
             begin = max(begin, int(section.since.timestamp()))
+        self._known.forget(limit - max(section.overlap_s, section.rescan_s))
         columns = self._columns()
         for window in windows(begin, limit, self._pace):
-            for batch, last in self._read(window, columns, new_from=at.until):
+            for batch, last in self._read(window, columns, self._known, new_from=at.until):
                 if last:
                     at.until = max(at.until, window.end)
                     if deep and window.end >= limit:
@@ -126,7 +128,7 @@ class Slurmdbd:
         begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
         columns = self._columns()
         for window in windows(begin, end, self._pace):
-            for batch, last in self._read(window, columns):
+            for batch, last in self._read(window, columns, Known()):
                 if last:
                     batch.progress = (window.end - begin) / (end - begin)
                 yield batch
@@ -202,9 +204,9 @@ class Slurmdbd:
         return b"".join(output).decode(errors="replace").strip()
 
     def _read(
-        self, window: Window, columns: Columns, new_from: int = 0
+        self, window: Window, columns: Columns, known: Known, new_from: int = 0
     ) -> Iterator[tuple[Batch, bool]]:
-        """Reads the runs that ended in a window.
+        """Reads the runs that ended in a window, but for those that are known.
 
         Yields:
             Batches, and whether it is the last one: then `sacct` has ended well.
@@ -213,14 +215,16 @@ class Slurmdbd:
         runs = (
             run  # a window of one second would show two
             for run in self._runs(self._window_arguments(window), columns.without_steps())
-            if window.begin <= sacct.ended(run) < window.end
+            if window.begin <= sacct.ended(run) < window.end and run not in known
         )
         some, following = list(islice(runs, _BATCH_RUNS)), list(islice(runs, _BATCH_RUNS))
         while following:
             yield self._batch(some, columns, new_from), False
+            known.add(some)
             some, following = following, list(islice(runs, _BATCH_RUNS))
         self._pace.took(time.monotonic() - before)
         yield self._batch(some, columns, new_from), True
+        known.add(some)
 
     def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
         """Reads the runs that began, and the ends of those that no window will show.
@@ -250,7 +254,7 @@ class Slurmdbd:
                 run = found.get(handle)
                 if run is None:
                     self._context.log.warning("running job vanished from slurmdbd", job=job_id)
-                elif sacct.left_out(run) in _LATER:
+                elif sacct.left_out(run) in sacct.LATER:
                     continue
                 else:
                     ended.append(run)
@@ -279,7 +283,7 @@ class Slurmdbd:
                 over.append(run)
             elif open_too and sacct.is_running(run):
                 running.append(run)
-            elif reason not in _LATER and sacct.ended(run) >= new_from:
+            elif reason not in sacct.LATER and sacct.ended(run) >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
         by_handle, firsts = self._whole([*over, *running], columns)
         if by_handle:

@@ -42,6 +42,7 @@ class SlurmSource(Source):
         """Keeps both; see `Source`."""
         assert isinstance(section, SlurmSection)
         super().__init__(section, context)
+        self._slurmdbd = Slurmdbd(section, context)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what is new; see `Source.poll`."""
@@ -49,7 +50,7 @@ class SlurmSource(Source):
             if self.section.mode == "jobcomp":
                 yield from JobcompLog(self.section, self.context).poll(_of_jobcomp(checkpoint))
             else:
-                yield from self._slurmdbd().poll(_of_sacct(checkpoint))
+                yield from self._slurmdbd.poll(_of_sacct(checkpoint))
         except StoppedError:
             return
 
@@ -57,7 +58,7 @@ class SlurmSource(Source):
         """Tells how far a checkpoint is behind; see `Source.lag`."""
         if self.section.mode == "jobcomp":
             return JobcompLog(self.section, self.context).lag(_of_jobcomp(checkpoint))
-        return self._slurmdbd().lag(_of_sacct(checkpoint))
+        return self._slurmdbd.lag(_of_sacct(checkpoint))
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
@@ -100,10 +101,7 @@ class SlurmSource(Source):
     def _reader(self) -> Slurmdbd | JobcompLog:
         if self.section.mode == "jobcomp":
             return JobcompLog(self.section, self.context)
-        return self._slurmdbd()
-
-    def _slurmdbd(self) -> Slurmdbd:
-        return Slurmdbd(self.section, self.context)
+        return self._slurmdbd
 
 
 def _of_jobcomp(checkpoint: Checkpoint | None) -> JobcompCheckpoint | None:

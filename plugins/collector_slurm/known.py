@@ -1,0 +1,43 @@
+"""Remembers which runs were read, and how they were: polls overlap, and steps are dear to read.
+
+A poll asks again for what it has read, since runs reach slurmdbd late or change there. A run whose
+row is as it was when its batch was stored brings nothing new, so its job is not asked for again.
+This saves work only: without it, as after a start, the same is read, and known by the outbox.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from collector_slurm import sacct
+from collector_slurm.sacct import Run
+
+_LIMIT_RUNS = 100_000
+"""About 10 MiB; beyond that the oldest are read again."""
+
+
+class Known:
+    """Runs that were read, by all that their rows say."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, float] = {}
+
+    def __contains__(self, run: Run) -> bool:
+        return _digest(run) in self._ends
+
+    def add(self, runs: Iterable[Run]) -> None:
+        """Remembers runs whose batch is stored, but for those that slurmdbd does not know whole."""
+        for run in runs:
+            if sacct.left_out(run) not in sacct.LATER:
+                self._ends[_digest(run)] = sacct.ended(run)
+        surplus = max(0, len(self._ends) - _LIMIT_RUNS)
+        for digest in list(islice(self._ends, surplus)):
+            del self._ends[digest]
+
+    def forget(self, before: float) -> None:
+        """Forgets what ended before an epoch second, and will not be asked for again."""
+        self._ends = {digest: end for digest, end in self._ends.items() if end >= before}
+
+
+def _digest(run: Run) -> int:
+    """64 bits that tell a row from any other."""
+    return hash(tuple(run.values.items()))
