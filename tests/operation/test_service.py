@@ -1,0 +1,392 @@
+"""The Debian package under a real systemd: installed, configured and run as the README says.
+
+A clean system boots in a container. Its service reads real accounting of HTCondor and Slurm inside
+the unit's sandbox, and an embedded Auditor outside of it tells what arrived.
+"""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.auditor_server import RunningAuditor, running_auditor
+from tests.certificates import Authority
+from tests.operation.machine import Machine, booted, copied, marks
+from tests.site import eventually
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "tests" / "testcases"
+pytestmark = marks
+
+UNIT = "auditor-collector.service"
+CONFIG = """\
+sources:
+  - {name: ap1, plugin: htcondor, record_prefix: condor, interval_s: 1, history: /var/spool/history}
+  - name: lab
+    plugin: slurm
+    record_prefix: slurm
+    interval_s: 1
+    mode: jobcomp
+    jobcomp_path: /var/log/jobcomp.log
+    time_zone: UTC
+    mapping: {meta: {name: {field: JobName, optional: true}}}
+outbox: {min_free_bytes: 0}
+metrics: {free_limit_bytes: 0}
+sender: {interval_s: 0.5, backoff_cap_s: 1}
+"""
+LOGS = {
+    "var/spool/history": (CASES / "htcondor/endings/input/history").read_bytes(),
+    "var/log/jobcomp.log": (CASES / "slurm/jobcomp/jobcomp.log").read_bytes(),
+}
+RECORDS = [
+    json.loads(line)
+    for case in ("htcondor/endings", "slurm/jobcomp")
+    for line in (CASES / case / "expected.jsonl").read_text().splitlines()
+]
+
+
+def readme() -> tuple[list[str], list[str]]:
+    """What the README tells to do on a node: before and after the editor is opened."""
+    text = (ROOT / "README.md").read_text().partition("## Installation on a batch node")[2]
+    (block, *_) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = [line.partition("  #")[0].strip() for line in block.splitlines()]
+    assert commands.pop(0) == "make package"  # on any machine: the fixture has done it
+    editor = commands.index("editor /etc/auditor-collector/config.yaml")
+    return commands[:editor], commands[editor + 1 :]
+
+
+@pytest.fixture(scope="module")
+def node(clean_system: Path, packages: Path) -> Iterator[Machine]:
+    """A booted system on which the package was installed as the README says, without a network."""
+    with copied(clean_system) as machine:
+        machine.run("apt-get", "install", "--yes", "-qq", "--no-install-recommends", "systemd-sysv")
+        with booted(machine) as node:
+            shutil.copy(next(packages.glob("*.deb")), node.root / "root")
+            for command in readme()[0]:
+                answered = command.replace("apt install", "apt install --yes")
+                node.run_alone("sh", "-c", f"cd /root && {answered}")
+            yield node
+
+
+class Service:
+    """The service of a node."""
+
+    def __init__(self, node: Machine, auditor: RunningAuditor) -> None:
+        self.node, self.auditor = node, auditor
+        self.begun_at = time.time()
+        self._drop_ins = node.root / f"etc/systemd/system/{UNIT}.d"
+
+    def configure(self, more: str = "", config: str = CONFIG) -> None:
+        (self.node.root / "etc/auditor-collector/config.yaml").write_text(
+            f"{config}auditor: {{url: '{self.auditor.url}', timeout_s: 5}}\n{more}"
+        )
+
+    def drop_in(self, text: str) -> None:
+        """As `systemctl edit` does, for the unit's section [Service]."""
+        self._drop_ins.mkdir(exist_ok=True)
+        (self._drop_ins / "override.conf").write_text(f"[Service]\n{text}\n")
+        self.ctl("daemon-reload")
+
+    def ctl(self, *words: str) -> None:
+        self.node.run("systemctl", *words)
+
+    def show(self, name: str) -> str:
+        return self.node.run("systemctl", "show", "--value", f"--property={name}", UNIT).strip()
+
+    def await_(self, name: str, holds: Callable[[str], object]) -> None:
+        eventually(lambda: bool(holds(self.show(name))))
+
+    @property
+    def pid(self) -> int:
+        return int(self.show("MainPID"))
+
+    def process(self) -> dict[str, str]:
+        """/proc/PID/status of the main process."""
+        lines = self.node.run("cat", f"/proc/{self.pid}/status").splitlines()
+        return {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The unit's entries of this test."""
+        since = f"--since=@{self.begun_at:.6f}"
+        said = self.node.run("journalctl", f"--unit={UNIT}", since, "--output=json")
+        return [json.loads(line) for line in said.splitlines()]
+
+    def said(self) -> str:
+        return "\n".join(str(entry["MESSAGE"]) for entry in self.journal())
+
+    def log(self, part: int) -> None:
+        """Lets the schedulers write the first (0) or the second (1) half of their logs."""
+        for name, whole in LOGS.items():
+            ends = b"\n***" if name.endswith("history") else b"\n"
+            middle = whole.index(b"\n", whole.index(ends, len(whole) // 2) + 1) + 1
+            path = self.node.root / name
+            with path.open("ab") as log:
+                log.write((whole[:middle], whole[middle:])[part])
+            path.chmod(0o644)
+
+    def held(self) -> list[dict[str, Any]]:
+        """What the Auditor holds."""
+        with self.auditor.client() as client:
+            found = [json.loads(record.encode()) for record in client.stream_query()]
+        for record in found:
+            assert record["meta"].pop("collector")[0] == "auditor-collector"
+        return sorted(found, key=lambda record: str(record["record_id"]))
+
+    def await_all(self) -> None:
+        """Waits for the last record, and holds all of them against what is expected."""
+        eventually(lambda: len(self.held()) >= len(RECORDS))
+        assert self.held() == sorted(RECORDS, key=lambda record: str(record["record_id"]))
+
+    def remove(self) -> None:
+        """Leaves the node as after the installation."""
+        self.node.tell("systemctl", "disable", "--now", UNIT)
+        self.node.tell("systemctl", "reset-failed", UNIT)
+        shutil.rmtree(self._drop_ins, ignore_errors=True)
+        for path in (self.node.root / "var/lib/auditor-collector").glob("*"):
+            path.unlink()
+        for name in LOGS:
+            (self.node.root / name).unlink(missing_ok=True)
+        self.ctl("daemon-reload")
+
+
+@pytest.fixture
+def service(node: Machine, auditor: RunningAuditor) -> Iterator[Service]:
+    """Configured and started as the README says; the Auditor holds the first half of the jobs."""
+    service = Service(node, auditor)
+    service.configure()
+    service.log(0)
+    for command in readme()[1]:
+        node.run("sh", "-c", command)
+    eventually(lambda: len(service.held()) > len(RECORDS) / 3)
+    yield service
+    service.remove()
+
+
+def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Service):
+    """It runs, is enabled, says how it is; nothing but a cut line is told as a warning."""
+    assert service.node.run("systemctl", "is-enabled", UNIT) == "enabled\n"
+    assert service.node.run("systemctl", "is-active", UNIT) == "active\n"
+    service.log(1)
+    service.await_all()
+    service.await_("StatusText", lambda text: text == "0 waiting; all is well")
+    assert "waiting  0 record(s)" in service.node.run("auditor-collector", "status")
+    period = ("--since", "2026-11-23", "--until", "2026-11-25")
+    service.node.run("auditor-collector", "reconcile", *period)
+    warnings = [entry["MESSAGE"] for entry in service.journal() if int(entry["PRIORITY"]) <= 4]
+    assert len(warnings) == 1, warnings
+    assert "cut after 1023 bytes" in warnings[0]
+
+
+def test_the_service_has_no_rights(service: Service):
+    """Its own user, no capability, none to be had, and a filter of system calls."""
+    process = service.process()
+    number = service.node.run("id", "--user", "auditor-collector").strip()
+    assert set(process["Uid"].split()) == {number}
+    sets = {name: int(value, 16) for name, value in process.items() if name.startswith("Cap")}
+    assert len(sets) == 5
+    assert set(sets.values()) == {0}
+    assert (process["NoNewPrivs"], process["Seccomp"]) == ("1", "2")
+    state = service.node.run("stat", "--format=%U %G %a", "/var/lib/auditor-collector")
+    assert state == "auditor-collector auditor-collector 750\n"
+    outbox = service.node.run("stat", "--format=%U %a", "/var/lib/auditor-collector/outbox.db")
+    assert outbox == "auditor-collector 600\n"
+
+
+def test_the_sandbox_is_closed(service: Service):
+    """Inside of it nothing but the state can be written; no home, device, or others' /tmp."""
+    for folder in ("home/somebody", "tmp/of-others"):
+        (service.node.root / folder).mkdir(exist_ok=True)
+    probe = service.node.root / "usr/local/bin/probe"
+    probe.write_text("""#!/bin/sh
+for path in /etc /usr /var/spool /var/log /home /root /run /var/lib /etc/auditor-collector; do
+    touch $path/written 2>/dev/null && echo "wrote $path"
+done
+ls /home /tmp /dev
+unshare --user true 2>/dev/null && echo "a namespace of its own"
+touch /var/lib/auditor-collector/written && echo "wrote its state"
+""")
+    probe.chmod(0o755)
+    service.drop_in("ExecStartPre=/usr/local/bin/probe")
+    service.ctl("restart", UNIT)
+    said = {
+        str(entry["MESSAGE"]) for entry in service.journal() if entry.get("_COMM") == "probe"
+    } | {str(entry["MESSAGE"]) for entry in service.journal() if entry.get("_COMM") == "ls"}
+    assert "wrote its state" in said
+    assert {line for line in said if line.startswith("wrote")} == {"wrote its state"}
+    assert not said & {"somebody", "of-others", "a namespace of its own", "vda", "mem", "kmsg"}
+
+
+def test_a_wrong_configuration_stays_stopped(service: Service):
+    """The mistakes are in the journal, the exit status is 78, and there is no second start."""
+    service.drop_in("RestartSec=100ms")
+    service.configure("senders: {}\n")
+    assert service.node.tell("systemctl", "restart", UNIT).returncode != 0
+    time.sleep(2)
+    assert service.show("ActiveState") == "failed"
+    assert (service.show("ExecMainStatus"), service.show("NRestarts")) == ("78", "0")
+    assert "senders: unknown key" in service.said()
+    service.configure()
+    service.ctl("start", UNIT)
+    service.log(1)
+    service.await_all()
+
+
+def test_a_killed_service_goes_on_with_nothing_lost_or_doubled(service: Service):
+    """kill -9 three times while it works; systemd starts it again each time."""
+    service.drop_in("RestartSec=100ms")
+    service.log(1)
+    for count in range(1, 4):
+        before = service.pid
+        service.node.run("kill", "-KILL", str(before))
+        service.await_("NRestarts", lambda number, count=count: int(number) == count)  # type: ignore[misc]
+        service.await_("ActiveState", lambda state: state == "active")
+        assert service.pid not in (0, before)
+    service.await_all()
+    period = ("--since", "2026-11-23", "--until", "2026-11-25")
+    service.node.run("auditor-collector", "reconcile", *period)
+
+
+def test_a_service_that_hangs_is_started_anew(service: Service):
+    """SIGSTOP: nobody feeds the watchdog, and systemd does what the unit says."""
+    service.drop_in("WatchdogSec=2s\nTimeoutStopSec=2s\nRestartSec=100ms")
+    service.ctl("restart", UNIT)
+    time.sleep(4)  # it is fed meanwhile
+    assert service.show("NRestarts") == "0"
+    before = service.pid
+    service.node.run("kill", "-STOP", str(before))
+    service.log(1)
+    service.await_("NRestarts", lambda number: int(number) == 1)
+    assert "Watchdog timeout" in service.said()
+    service.await_all()
+    assert service.pid != before
+
+
+def test_a_reload_takes_over_or_keeps(service: Service):
+    """`systemctl reload` waits for the answer; a wrong configuration changes nothing."""
+    before = service.pid
+    service.configure("senders: {}\n")
+    service.ctl("reload", UNIT)
+    service.await_("StatusText", lambda text: "the old one stays" in text or "well" in text)
+    assert "senders: unknown key" in service.said()
+    (service.node.root / "var/spool/history").rename(service.node.root / "var/spool/moved")
+    service.configure(config=CONFIG.replace("/var/spool/history", "/var/spool/moved"))
+    service.ctl("reload", UNIT)
+    (service.node.root / "var/spool/moved").rename(service.node.root / "var/spool/history")
+    service.configure()
+    service.ctl("reload", UNIT)
+    service.log(1)
+    service.await_all()
+    assert (service.pid, service.show("NRestarts")) == (before, "0")
+    assert service.said().count("configuration changed") == 2
+
+
+def test_a_stop_is_a_success_and_the_next_start_goes_on(service: Service):
+    """Exit status 0, well within the unit's time-out."""
+    service.log(1)
+    started = time.monotonic()
+    service.ctl("stop", UNIT)
+    assert time.monotonic() - started < 30
+    assert (service.show("Result"), service.show("ExecMainStatus")) == ("success", "0")
+    assert service.show("ActiveState") == "inactive"
+    service.ctl("start", UNIT)
+    service.await_all()
+
+
+def test_the_key_of_a_certificate_comes_by_credential(service: Service, tmp_path: Path):
+    """The example for TLS, as it is: root keeps the key, and records arrive over mutual TLS."""
+    ca = Authority(tmp_path)
+    server, client = ca.issue("server"), ca.issue("node")
+    etc = service.node.root / "etc/auditor-collector"
+    shutil.copy(ca.certificate, etc / "ca.pem")
+    shutil.copy(client[0], etc / "auditor.pem")
+    shutil.copy(client[1], etc / "auditor.key")
+    service.node.run("chown", "root:root", "/etc/auditor-collector/auditor.key")
+    (etc / "auditor.key").chmod(0o600)
+    (etc / "auditor.pem").chmod(0o644)
+    (etc / "ca.pem").chmod(0o644)
+    example = service.node.root / "usr/share/doc/auditor-collector/examples/tls.conf"
+    service.drop_in(example.read_text().replace("[Service]", ""))
+    tls = ("--tls-cert", str(server[0]), "--tls-key", str(server[1]))
+    with running_auditor(
+        tmp_path / "tls.db", *tls, "--tls-ca", str(ca.certificate)
+    ) as service.auditor:
+        service.configure(
+            "  tls: {ca: /etc/auditor-collector/ca.pem, "
+            "certificate: /etc/auditor-collector/auditor.pem, "
+            f"key: /run/credentials/{UNIT}/auditor.key}}\n"
+        )
+        service.ctl("restart", UNIT)
+        service.log(1)
+        service.await_("StatusText", lambda text: text == "0 waiting; all is well")
+
+
+def test_the_journal_knows_how_grave_each_line_is(service: Service):
+    """An Auditor that goes is a warning, its return is not; lines of ours name no user."""
+    url = service.auditor
+    service.auditor.stop()
+    service.log(1)
+    eventually(lambda: "Auditor is away" in service.said() or "away" in service.said())
+    with running_auditor(url.db, "--listen", f"127.0.0.1:{url.port}") as service.auditor:
+        service.await_all()
+    lines = [entry for entry in service.journal() if entry.get("_UID") != "0"]
+    for entry in lines:
+        print(entry["PRIORITY"], entry["MESSAGE"])
+    assert not any("labalice" in str(entry["MESSAGE"]) for entry in lines)
+
+
+def test_the_running_unit_is_as_closed_as_the_docs_say(service: Service):
+    """`systemd-analyze security` of the node itself: 1.5 at most; its examples are accepted."""
+    service.node.run("systemd-analyze", "security", "--threshold=15", UNIT)
+    for example in sorted(service.node.root.glob("usr/share/doc/auditor-collector/examples/*")):
+        service.drop_in(example.read_text().replace("[Service]", ""))
+        said = service.node.tell("systemd-analyze", "verify", "--man=no", UNIT)
+        assert (said.returncode, said.stderr) == (0, ""), example.name
+
+
+def test_an_idle_service_is_small_and_sleeps(service: Service):
+    """Under 45 MiB, and between polls and passes only the watchdog wakes it."""
+    idle = CONFIG.replace("interval_s: 1,", "interval_s: 600,").replace("s: 1\n", "s: 600\n")
+    service.configure(config=idle.replace("interval_s: 0.5", "interval_s: 600"))
+    service.log(1)
+    service.ctl("restart", UNIT)
+    time.sleep(5)
+
+    def switches() -> int:
+        said = service.node.run("sh", "-c", f"cat /proc/{service.pid}/task/*/status")
+        return sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", said)))
+
+    before = switches()
+    time.sleep(60)
+    woken = switches() - before
+    print(service.process()["VmRSS"], woken)
+    assert int(service.process()["VmRSS"].split()[0]) < 45 * 1024
+    assert woken <= 8
+
+
+def test_an_upgrade_keeps_the_state_and_goes_on(service: Service):
+    """Installing again restarts the service; removing it stops it; outbox and configuration stay."""
+    node, before = service.node, service.pid
+    package = next((node.root / "root").glob("*.deb"))
+    outbox = node.root / "var/lib/auditor-collector/outbox.db"
+    file = outbox.stat().st_ino
+    service.log(1)
+    node.run_alone("dpkg", "--install", f"/root/{package.name}")
+    service.await_("ActiveState", lambda state: state == "active")
+    assert service.pid not in (0, before)
+    service.await_all()
+    try:
+        node.run_alone("apt-get", "remove", "--yes", "auditor-collector")
+        assert node.tell("systemctl", "is-active", UNIT).stdout.strip() == "inactive"
+        assert not node.tell("pgrep", "--full", "auditor-collector run").stdout
+        assert outbox.stat().st_ino == file
+        assert (node.root / "etc/auditor-collector/config.yaml").exists()
+    finally:
+        node.run_alone("apt-get", "install", "--yes", f"/root/{package.name}")
+    service.ctl("start", UNIT)
+    status = json.loads(node.run("auditor-collector", "status", "--json"))
+    print(status)
