@@ -18,6 +18,15 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """sd-daemon(3)."""
 
 
+def in_journal(stream: TextIO) -> bool:
+    """Whether a stream leads into the journal, and not only that of a service further up."""
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:  # it is no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
     """Sets up logging for the whole process.
 
@@ -28,10 +37,7 @@ def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = 
     """
     stream = stream or sys.stderr
     if style == "auto":
-        if stream.isatty():
-            style = "console"
-        else:
-            style = "journal" if "JOURNAL_STREAM" in os.environ else "json"
+        style = "console" if stream.isatty() else "journal" if in_journal(stream) else "json"
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

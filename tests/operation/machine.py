@@ -1,4 +1,4 @@
-"""Clean Debian systems for tests: a folder to chroot into, or booted with a real systemd as PID 1."""
+"""Clean Debian systems for tests: a folder to chroot into, or booted with a systemd as PID 1."""
 
 import contextlib
 import os

@@ -44,6 +44,9 @@ def test_a_node_without_network_installs_runs_upgrades_and_removes(
     ours = ("chroot", "--userspec=auditor-collector:auditor-collector", "/", "auditor-collector")
     assert "1 source(s)" in machine.run(*ours, "check", "--offline")
     period = ("--since", "2000-01-01", "--until", "2100-01-01")
+    machine.run(
+        "auditor-collector", "backfill", *period, "--dry-run"
+    )  # root's leave nothing of root's
     machine.run(*ours, "backfill", *period)
     with auditor.client() as client:
         records = list(client.stream_query())
