@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,6 @@ marks = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),  # debootstrap and pip fetch a system and a dozen wheels
     pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING) or "nothing is missing"),
-    pytest.mark.xdist_group("machine"),  # one process makes the system and the package, once
 ]
 
 
@@ -97,60 +97,60 @@ def copied(system: Path) -> Iterator[Machine]:
         yield Machine(root, ("chroot", str(root)))
 
 
-@contextlib.contextmanager
-def booted(machine: Machine) -> Iterator[Machine]:
-    """A system that runs, in a container with the network of this machine; ends in good order.
+class Container(Machine):
+    """A system that runs, with a systemd of its own as PID 1 and the network of this machine."""
 
-    Skips the test, with what the console said, where such a container cannot run.
-    """
-    if shutil.which("systemd-nspawn") is None:
-        pytest.skip("systemd-nspawn is not installed (Debian's systemd-container)")
-    # Without a systemd here there is nobody to ask for a unit of its own.
-    alone = [] if Path("/run/systemd/system").exists() else ["--keep-unit"]
-    with tempfile.TemporaryFile("w+") as console:
-        container = subprocess.Popen(
-            [
-                *("systemd-nspawn", "--boot", "--directory", str(machine.root), *alone),
-                *("--register=no", "--link-journal=no", "--console=read-only"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield _running(container.pid, machine.root)
-        except _DoesNotBootError:
-            console.seek(0)
-            pytest.skip(f"no system boots in a container here: {console.read()[-2000:]!r}")
-        finally:
-            container.terminate()  # which is its power button
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, ())
+        self._nspawn: subprocess.Popen[bytes] | None = None
+
+    def switch_on(self) -> None:
+        """Boots; skips the test, with what the console said, where no container can run."""
+        if shutil.which("systemd-nspawn") is None:
+            pytest.skip("systemd-nspawn (Debian: systemd-container) is not installed")
+        # Without a systemd here there is nobody to ask for a unit of its own.
+        alone = [] if Path("/run/systemd/system").exists() else ["--keep-unit"]
+        with tempfile.TemporaryFile("w+") as console:
+            self._nspawn = subprocess.Popen(
+                [
+                    *("systemd-nspawn", "--boot", "--directory", str(self.root), *alone),
+                    *("--register=no", "--link-journal=no", "--console=read-only"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+            )
             try:
-                container.wait(LIMIT_S)
-            except subprocess.TimeoutExpired:
-                container.kill()
-                container.wait()
+                eventually(self._is_up, 60)
+            except AssertionError:
+                self.switch_off()
+                console.seek(0)
+                pytest.skip(f"no system boots in a container here: {console.read()[-2000:]!r}")
 
+    def switch_off(self) -> None:
+        """Ends in good order, as after a press of the power button."""
+        assert self._nspawn is not None
+        self._nspawn.terminate()
+        try:
+            self._nspawn.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait()
 
-class _DoesNotBootError(Exception):
-    pass
+    def cut_off(self) -> None:
+        """Every process is gone at once."""
+        assert self._nspawn is not None
+        os.kill(int(self._init()), signal.SIGKILL)
+        self._nspawn.wait(LIMIT_S)
 
+    def _init(self) -> str:
+        """The number of its PID 1, as it is here; nothing before there is one."""
+        assert self._nspawn is not None
+        pid = self._nspawn.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        return "".join(children.read_text().split()[:1]) if children.exists() else ""
 
-def _running(container: int, root: Path) -> Machine:
-    """The system of a container, once it is up."""
-    children = Path(f"/proc/{container}/task/{container}/children")
-    found: list[Machine] = []
-
-    def up() -> bool:
-        first = children.read_text().split() if children.exists() else []
-        if not first:
-            return False
-        enter = ("nsenter", "--target", first[0], "--all")
-        found[:] = [Machine(root, enter)]
-        said = found[0].tell("systemctl", "is-system-running", "--wait")
+    def _is_up(self) -> bool:
+        self._enter = ("nsenter", "--target", self._init(), "--all")
+        said = self.tell("systemctl", "is-system-running", "--wait")
         return said.stdout.strip() in {"running", "degraded"}
-
-    try:
-        eventually(up, 60)
-    except AssertionError as error:
-        raise _DoesNotBootError from error
-    return found[0]

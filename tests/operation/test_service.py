@@ -4,50 +4,22 @@ A clean system boots in a container. Its service reads real accounting of HTCond
 the unit's sandbox, and an embedded Auditor outside of it tells what arrived.
 """
 
-import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.auditor_server import RunningAuditor, running_auditor, start_auditor
 from tests.certificates import Authority
-from tests.operation.machine import Machine, booted, copied, marks
+from tests.operation.installed import CONFIG, RECORDS, UNIT, Service
+from tests.operation.machine import Container, copied, marks
 from tests.site import eventually
 
 ROOT = Path(__file__).parents[2]
-CASES = ROOT / "tests" / "testcases"
 pytestmark = marks
-
-UNIT = "auditor-collector.service"
-CONFIG = """\
-sources:
-  - {name: ap1, plugin: htcondor, record_prefix: condor, interval_s: 1, history: /var/spool/history}
-  - name: lab
-    plugin: slurm
-    record_prefix: slurm
-    interval_s: 1
-    mode: jobcomp
-    jobcomp_path: /var/log/jobcomp.log
-    time_zone: UTC
-    mapping: {meta: {name: {field: JobName, optional: true}}}
-outbox: {min_free_bytes: 0}
-metrics: {free_limit_bytes: 0}
-sender: {interval_s: 0.5, backoff_cap_s: 1}
-"""
-LOGS = {
-    "var/spool/history": (CASES / "htcondor/endings/input/history").read_bytes(),
-    "var/log/jobcomp.log": (CASES / "slurm/jobcomp/jobcomp.log").read_bytes(),
-}
-RECORDS = [
-    json.loads(line)
-    for case in ("htcondor/endings", "slurm/jobcomp")
-    for line in (CASES / case / "expected.jsonl").read_text().splitlines()
-]
 
 
 def readme() -> tuple[list[str], list[str]]:
@@ -61,119 +33,35 @@ def readme() -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def node(clean_system: Path, packages: Path) -> Iterator[Machine]:
+def node(clean_system: Path, packages: Path) -> Iterator[Container]:
     """A booted system on which the package was installed as the README says, without a network."""
     with copied(clean_system) as machine:
         machine.run("apt-get", "install", "--yes", "-qq", "--no-install-recommends", "systemd-sysv")
-        with booted(machine) as node:
-            shutil.copy(next(packages.glob("*.deb")), node.root / "root")
+        shutil.copy(next(packages.glob("*.deb")), machine.root / "root")
+        node = Container(machine.root)
+        node.switch_on()
+        try:
             for command in readme()[0]:
                 answered = command.replace("apt install", "apt install --yes")
                 node.run_alone("sh", "-c", f"cd /root && {answered}")
             yield node
-
-
-class Service:
-    """The service of a node."""
-
-    def __init__(self, node: Machine, auditor: RunningAuditor) -> None:
-        self.node, self.auditor = node, auditor
-        self.begun_at = time.time()
-        self._drop_ins = node.root / f"etc/systemd/system/{UNIT}.d"
-
-    def configure(self, more: str = "", config: str = CONFIG, tls: str = "") -> None:
-        (self.node.root / "etc/auditor-collector/config.yaml").write_text(
-            f"{config}auditor: {{url: '{self.auditor.url}', timeout_s: 5, tls: {{{tls}}}}}\n{more}"
-        )
-
-    def drop_in(self, text: str) -> None:
-        """As `systemctl edit` does, for the unit's section [Service]."""
-        self._drop_ins.mkdir(exist_ok=True)
-        (self._drop_ins / "override.conf").write_text(f"[Service]\n{text}\n")
-        self.ctl("daemon-reload")
-
-    def ctl(self, *words: str) -> None:
-        self.node.run("systemctl", *words)
-
-    def show(self, name: str) -> str:
-        return self.node.run("systemctl", "show", "--value", f"--property={name}", UNIT).strip()
-
-    def await_(self, name: str, holds: Callable[[str], object]) -> None:
-        eventually(lambda: bool(holds(self.show(name))))
-
-    @property
-    def pid(self) -> int:
-        return int(self.show("MainPID"))
-
-    def kill(self, name: str) -> None:
-        self.node.run("sh", "-c", f"kill -{name} {self.pid}")
-
-    def process(self) -> dict[str, str]:
-        """/proc/PID/status of the main process."""
-        lines = self.node.run("cat", f"/proc/{self.pid}/status").splitlines()
-        return {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
-
-    def journal(self) -> list[dict[str, Any]]:
-        """The unit's entries of this test."""
-        since = f"--since=@{self.begun_at:.6f}"
-        said = self.node.run("journalctl", f"--unit={UNIT}", since, "--output=json")
-        return [json.loads(line) for line in said.splitlines()]
-
-    def said(self) -> str:
-        return "\n".join(str(entry["MESSAGE"]) for entry in self.journal())
-
-    def told(self, priority: int) -> list[str]:
-        """The messages of this test that are as grave as this, or graver."""
-        entries = self.journal()
-        return [str(one["MESSAGE"]) for one in entries if int(one["PRIORITY"]) <= priority]
-
-    def log(self, part: int) -> None:
-        """Lets the schedulers write the first (0) or the second (1) half of their logs."""
-        for name, whole in LOGS.items():
-            ends = b"\n***" if name.endswith("history") else b"\n"
-            middle = whole.index(b"\n", whole.index(ends, len(whole) // 2) + 1) + 1
-            path = self.node.root / name
-            with path.open("ab") as log:
-                log.write((whole[:middle], whole[middle:])[part])
-            path.chmod(0o644)
-
-    def held(self) -> list[dict[str, Any]]:
-        """What the Auditor holds."""
-        with self.auditor.client() as client:
-            found = [json.loads(record.encode()) for record in client.stream_query()]
-        for record in found:
-            assert record["meta"].pop("collector")[0] == "auditor-collector"
-        return sorted(found, key=lambda record: str(record["record_id"]))
-
-    def await_all(self) -> None:
-        """Waits for the last record, and holds all of them against what is expected."""
-        eventually(lambda: len(self.held()) >= len(RECORDS))
-        assert self.held() == sorted(RECORDS, key=lambda record: str(record["record_id"]))
-
-    def remove(self) -> None:
-        """Leaves the node as after the installation."""
-        self.node.tell("systemctl", "disable", "--now", UNIT)
-        self.node.tell("systemctl", "reset-failed", UNIT)
-        shutil.rmtree(self._drop_ins, ignore_errors=True)
-        state = self.node.root / "var/lib/auditor-collector"
-        for path in state.rglob("*.db*"):
-            path.unlink()
-        for name in LOGS:
-            (self.node.root / name).unlink(missing_ok=True)
-        self.ctl("daemon-reload")
+        finally:
+            node.switch_off()
 
 
 @pytest.fixture
-def service(node: Machine, auditor: RunningAuditor) -> Iterator[Service]:
+def service(node: Container, auditor: RunningAuditor) -> Iterator[Service]:
     """Configured and started as the README says; the Auditor holds the first half of the jobs."""
     service = Service(node, auditor)
-    service.configure()
-    service.log(0)
-    for command in readme()[1]:
-        node.run("sh", "-c", command)
-    eventually(lambda: len(service.held()) > len(RECORDS) / 3)
-    yield service
-    service.remove()
+    try:
+        service.configure()
+        service.log(0)
+        for command in readme()[1]:
+            node.run("sh", "-c", command)
+        eventually(lambda: len(service.held()) > len(RECORDS) / 3)
+        yield service
+    finally:
+        service.remove()
 
 
 def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Service):
@@ -416,3 +304,12 @@ def test_an_upgrade_keeps_the_state_and_goes_on(service: Service):
         node.run_alone("apt-get", "install", "--yes", f"/root/{package.name}")
     service.ctl("start", UNIT)
     service.ctl("is-active", UNIT)
+
+
+def test_a_node_that_loses_power_accounts_what_it_did_not(service: Service):
+    """All is gone at once; after the boot the service runs without anybody's doing."""
+    service.log(1)
+    service.node.cut_off()
+    service.node.switch_on()
+    service.await_("ActiveState", lambda state: state == "active")
+    service.await_all()
