@@ -89,6 +89,7 @@ def _become_owner_of(folder: Path) -> None:
         os.initgroups(owner.pw_name, owner.pw_gid)
         os.setgid(owner.pw_gid)
         os.setuid(owner.pw_uid)
+        os.environ["HOME"] = owner.pw_dir  # where a scheduler's command looks for files of its user
 
 
 def exit_for_config(error: ConfigError) -> NoReturn:
