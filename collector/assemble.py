@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.clock import Now, utc_now
 from collector.collect import MappedSource, make_sources
 from collector.config import AuditorSection, Config, ConfigError
+from collector.keyfile import exposed
 from collector.outbox import Outbox
 from collector.sender import Sender
 from collector.yamlfile import Mistake
@@ -36,7 +36,7 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
         ConfigError: for certificates that cannot be used.
     """
     tls = section.tls
-    if tls.key is not None and (why := _exposed(tls.key)) is not None:
+    if tls.key is not None and (why := exposed(tls.key)) is not None:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls.key", why)])
     builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
     try:
@@ -49,25 +49,6 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls", str(error))]) from error
 
 
-def _exposed(key: Path) -> str | None:
-    """Why others may read a private key, or None; by the rule that PostgreSQL has for its own.
-
-    A group may read a key of root's: so it is with systemd's LoadCredential and Debian's ssl-cert.
-    """
-    try:
-        status = key.stat()
-    except OSError as error:
-        return f"{key}: cannot be read: {error.strerror}"
-    allowed = 0o640 if status.st_uid == 0 else 0o600
-    mode = stat.S_IMODE(status.st_mode)
-    if not mode & ~(allowed | 0o100):
-        return None
-    return (
-        f"{key}: its mode is {mode:04o}, so others may read or change it; expected {allowed:04o} "
-        f"or less: chmod {allowed:04o} {key}, and think of a new key if this one was seen"
-    )
-
-
 @contextlib.contextmanager
 def assemble(
     config: Config, log: Log, stop: threading.Event, now: Now = utc_now
@@ -75,7 +56,7 @@ def assemble(
     """Opens everything; closes it at the end of the `with`.
 
     Raises:
-        ConfigError: for sections that contradict each other, and unusable certificates.
+        ConfigError: for sections that contradict each other, and unusable certificates or keys.
         OutboxError: when the outbox cannot be opened.
     """
     sources = make_sources(config, log, stop, now)

@@ -1,4 +1,4 @@
-"""The time, as everything that needs it is given it."""
+"""The time, as everything that needs it is given it, and as people are told it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,3 +10,10 @@ Now = Callable[[], datetime]
 def utc_now() -> datetime:
     """The time of this machine's clock, in UTC."""
     return datetime.now(UTC)
+
+
+def span(seconds: float) -> str:
+    """`90 s`, `12 min`, `3 h`, `4 d`."""
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
+    return f"{int(seconds) // size} {unit}"

@@ -7,14 +7,16 @@ goes to the rejected table with the text it was read from, and stops nothing.
 
 import threading
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import structlog
 
 from collector.clock import Now, utc_now
-from collector.config import Config, SourceSection, mapping_of
+from collector.config import Config, ConfigError, SourceSection, mapping_of
 from collector.mapping import Mapping
 from collector.outbox import Entry, Outbox, Put, Rejected
+from collector.pseudonyms import lacking, of_site
 from collector.source import Batch, Context, Job, Source, find_plugin
 
 
@@ -45,15 +47,23 @@ def make_sources(
         now: the time, aware.
 
     Raises:
-        ConfigError: when a plugin finds its section's keys to contradict each other.
+        ConfigError: when a plugin finds its section's keys to contradict each other; for a key of
+            pseudonyms that cannot be used, or is asked for and not there.
     """
     sources = []
-    for section in config.sources:
+    pseudonym = of_site(config)
+    mistakes = []
+    for number, section in enumerate(config.sources):
         plugin = find_plugin(section.plugin)
-        mapping = mapping_of(section, plugin)
+        mapping = mapping_of(section, plugin, pseudonym)
+        if pseudonym is None:
+            where = f"sources[{number}].mapping.meta"
+            mistakes += [lacking(f"{where}.{key}") for key in mapping.pseudonyms]
         fields = frozenset(mapping.fields)
         context = Context(section.name, log.bind(source=section.name), now, stop, fields)
         sources.append(MappedSource(plugin(section, context), mapping))
+    if mistakes:
+        raise ConfigError(Path("configuration"), mistakes)
     return sources
 
 

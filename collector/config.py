@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from collector.mapping import Mapping
+from collector.mapping import Mapping, Pseudonym
 from collector.record import check_name
 from collector.rules import Condition, MappingSection, Rule
 from collector.yamlfile import Mistake, Reader, WrongError, join
@@ -169,6 +169,9 @@ class Config(Section):
     """The whole file."""
 
     sources: list[SourceSection]
+    pseudonym_key: Path | None = None
+    """The key of the pseudonyms that mapping rules ask for; must not be readable by others. null:
+    `$CREDENTIALS_DIRECTORY/pseudonym-key`, which systemd gives, if it is there."""
     outbox: OutboxSection = msgspec.field(default_factory=OutboxSection)
     sender: SenderSection = msgspec.field(default_factory=SenderSection)
     auditor: AuditorSection = msgspec.field(default_factory=AuditorSection)
@@ -246,8 +249,15 @@ def _contradictions(config: Config, find_plugin: FindPlugin) -> Iterable[Mistake
             yield Mistake(0, join(where, "mapping"), str(error))
 
 
-def mapping_of(section: SourceSection, plugin: Plugin | type[Plugin]) -> Mapping:
+def mapping_of(
+    section: SourceSection, plugin: Plugin | type[Plugin], pseudonym: Pseudonym | None = None
+) -> Mapping:
     """The compiled mapping of a source: its own rules, over the plugin's, over the host's.
+
+    Args:
+        section: of the source.
+        plugin: its plugin.
+        pseudonym: see `Mapping`.
 
     Raises:
         ValueError: for rules that contradict each other.
@@ -258,6 +268,7 @@ def mapping_of(section: SourceSection, plugin: Plugin | type[Plugin]) -> Mapping
         section.mapping.over(default_mapping(plugin).over(host)),
         section.record_prefix,
         section.only_if,
+        pseudonym,
     )
 
 

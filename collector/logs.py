@@ -18,15 +18,6 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """sd-daemon(3)."""
 
 
-def in_journal(stream: TextIO) -> bool:
-    """Whether a stream leads into the journal, and not only that of a service further up."""
-    try:
-        status = os.fstat(stream.fileno())
-    except OSError:  # it is no file
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
 def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
     """Sets up logging for the whole process.
 
@@ -37,7 +28,7 @@ def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = 
     """
     stream = stream or sys.stderr
     if style == "auto":
-        style = "console" if stream.isatty() else "journal" if in_journal(stream) else "json"
+        style = "console" if stream.isatty() else "journal" if is_the_journal(stream) else "json"
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -67,6 +58,18 @@ def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = 
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
 
 
+def is_the_journal(stream: TextIO) -> bool:
+    """Whether it is what systemd connected to the journal, and not only inherited its variable.
+
+    Source: systemd.exec(5), JOURNAL_STREAM.
+    """
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:  # of a stream that is no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 class _ToStructlog(logging.Handler):
     """Passes on what libraries log with the standard library."""
 
@@ -82,9 +85,10 @@ def _number(level: str) -> int:
 def _journal_line(_: WrappedLogger, __: str, event: EventDict) -> str:
     """`<6>event key=value …`: each line with its priority; the journal adds the time itself."""
     level = event.pop("level", "info")
-    text, trace = event.pop("event", ""), event.pop("exception", "")
+    text, trace = str(event.pop("event", "")), event.pop("exception", "")
     fields = "".join(f" {key}={_one_line(value)}" for key, value in event.items())
-    lines = [f"{text}{fields}", *str(trace).splitlines()]
+    # The words of a library may hold anything.
+    lines = [f"{text if text.isprintable() else repr(text)}{fields}", *str(trace).splitlines()]
     return "\n".join(f"<{_PRIORITIES.get(level, 6)}>{line}" for line in lines)
 
 

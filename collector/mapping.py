@@ -6,9 +6,14 @@ not hold) or makes the job unmappable, with a reason that names the rule, the fi
 
 Text of a job is its user's: it is taken as one value whatever it holds, cut to what the Auditor
 stores (256 characters, no control characters), and never interpreted.
+
+A rule is a pure function of the fields that it names, and jobs have few users, groups and machines:
+what a rule gave for a text is remembered, a bounded number of short ones for each rule.
 """
 
 from collections.abc import Callable, Iterable
+from types import NoneType
+from typing import TypeVar
 
 import msgspec
 
@@ -33,6 +38,7 @@ from collector.rules import (
     Rule,
     Rules,
     pattern,
+    several,
 )
 from collector.structured import item_of
 
@@ -49,8 +55,16 @@ class _Missing(msgspec.Struct, frozen=True):
     why: str
 
 
+T = TypeVar("T")
 Found = Value | list[str] | _Missing | None
 Evaluate = Callable[[Fields], Found]
+Pseudonym = Callable[[str], str]
+"""Gives the pseudonym of a text; see `pseudonyms.py`."""
+
+_REMEMBERED = 500
+"""How many values of its field a rule remembers; texts of at most NAME_LIMIT_GRAPHEMES."""
+_REMEMBERED_TYPES = frozenset({str, int, NoneType})
+"""Not all: to a dict, 1, 1.0 and true are the same, but they are different texts."""
 
 
 class Mapping:
@@ -58,10 +72,15 @@ class Mapping:
 
     Attributes:
         fields: the names of all fields that rules and filters look at.
+        pseudonyms: the meta keys under which pseudonyms stand.
     """
 
     def __init__(
-        self, section: MappingSection, record_prefix: str, only_if: Iterable[Condition] = ()
+        self,
+        section: MappingSection,
+        record_prefix: str,
+        only_if: Iterable[Condition] = (),
+        pseudonym: Pseudonym | None = None,
     ) -> None:
         """Compiles the rules.
 
@@ -69,28 +88,38 @@ class Mapping:
             section: the rules, with the plugin's defaults already in them.
             record_prefix: record ids are `<record_prefix>-<job id>`.
             only_if: conditions that a job must meet to be accounted at all.
+            pseudonym: for the rules that ask for it; without it their jobs cannot be mapped.
 
         Raises:
             ValueError: for a name that no Auditor takes, and a number that is none.
         """
-        self.fields: set[str] = set()
+        only_if = list(only_if)
+        self.fields = {condition.field for condition in only_if}
+        self.pseudonyms = [key for key, rules in section.meta.items() if _asks_for_one(rules)]
         self._prefix = record_prefix
+        self._pseudonym = pseudonym or _without_key
         self._only_if = [self._condition(condition) for condition in only_if]
-        self._meta: list[tuple[str, Evaluate]] = []
-        self._components: list[tuple[str, Evaluate, list[tuple[str, Evaluate]]]] = []
+        self._meta: list[tuple[str, Callable[[Fields], list[str] | None]]] = []
+        self._components: list[
+            tuple[Component, Callable[[Fields], int | None], list[tuple[str, Evaluate]]]
+        ] = []
         for key, rules in section.meta.items():
             check_name(key, "meta key")
             if rules is not None:
-                self._meta.append((key, self._rules(f"meta {key}", rules, "text")))
+                find = self._rules(f"meta {key}", rules, "text")
+                self._meta.append((key, self._remembered(_texts_of(key, find), rules)))
         for name, amounts in section.components.items():
-            check_name(name, "component name")
-            if amounts is None:
-                continue
-            scores: list[tuple[str, Evaluate]] = []
-            for rule in amounts if isinstance(amounts, list) else [amounts]:
-                scores += self._scores(name, rule) if isinstance(rule, ComponentRule) else []
-            amount = self._rules(f"component {name}", amounts, "number")
-            self._components.append((name, amount, scores))
+            if amounts is not None:
+                unit = Component(name, 0)
+                find = self._rules(f"component {name}", amounts, "number")
+                scores = [
+                    score
+                    for rule in several(amounts)
+                    if isinstance(rule, ComponentRule)
+                    for score in self._scores(name, rule)
+                ]
+                amount = self._remembered(_amount_of(find), amounts)
+                self._components.append((unit, amount, scores))
 
     def refuses(self, job: Job) -> str | None:
         """Why the filters leave a job out; None for one that is to be accounted."""
@@ -107,21 +136,17 @@ class Mapping:
         """
         fields = job.fields
         try:
-            meta = {
-                key: _texts(key, found)
-                for key, find in self._meta
-                if (found := find(fields)) is not None
-            }
+            meta = {key: texts for key, find in self._meta if (texts := find(fields)) is not None}
             components = []
-            for name, find, scores in self._components:
-                amount = find(fields)
+            for unit, find_amount, scores in self._components:
+                amount = find_amount(fields)
                 if amount is None:
                     continue
-                component = Component(name, amount if type(amount) is int else _whole(amount))
-                for score, find_score in scores:
+                component = unit.of_amount(amount)
+                for name, find_score in scores:
                     value = find_score(fields)
                     if value is not None:
-                        component.scores.append(Score(score, value))  # type: ignore[arg-type]
+                        component.scores.append(Score(name, value))  # type: ignore[arg-type]
                 components.append(component)
             return Record(
                 f"{self._prefix}-{job.id}",
@@ -133,23 +158,54 @@ class Mapping:
         except (InvalidRecordError, OverflowError) as error:
             raise UnmappableError(str(error)) from None
 
+    def _remembered(
+        self, find: Callable[[Fields], T], rules: Rules | ComponentRules, *more: Condition
+    ) -> Callable[[Fields], T]:
+        """The same function with a memory, if the rules and conditions look at one field only."""
+        looked_at = {condition.field for condition in more}.union(
+            *({rule} if isinstance(rule, str) else rule.fields for rule in several(rules))
+        )
+        self.fields |= looked_at
+        if not looked_at:
+            constant = find({})
+            return lambda _: constant
+        if len(looked_at) != 1:
+            return find
+        (field,) = looked_at
+        memo: dict[object, T] = {}
+
+        def remembered(fields: Fields) -> T:
+            value = fields.get(field)
+            if value.__class__ not in _REMEMBERED_TYPES:
+                return find(fields)
+            if value in memo:
+                return memo[value]
+            found = find(fields)
+            if value.__class__ is not str or len(value) <= NAME_LIMIT_GRAPHEMES:
+                if len(memo) >= _REMEMBERED:
+                    memo.clear()
+                memo[value] = found
+            return found
+
+        return remembered
+
     def _scores(self, component: str, rule: ComponentRule) -> list[tuple[str, Evaluate]]:
         found = []
         for name, rules in rule.scores.items():
             check_name(name, "score name")
             what = f"score {name} of component {component}"
             find = self._rules(what, rules, "number", optional=True)
-            if rule.only_if is not None:
-                find = _only_if(self._conditions(rule.only_if), find)
-            found.append((name, find))
+            conditions = several(rule.only_if)
+            if conditions:
+                find = _only_if(self._conditions(conditions), find)
+            found.append((name, self._remembered(find, rules, *conditions)))
         return found
 
     def _rules(
         self, what: str, rules: Rules | ComponentRules, kind: Kind, *, optional: bool = False
     ) -> Evaluate:
         """The function of a rule, or of a list of rules of which the first with a value counts."""
-        several = rules if isinstance(rules, list) else [rules]
-        finds = [self._rule(what, rule, kind, optional=optional) for rule in several]
+        finds = [self._rule(what, rule, kind, optional=optional) for rule in several(rules)]
         if len(finds) == 1:
             return finds[0]
 
@@ -172,7 +228,11 @@ class Mapping:
             rule.type in ("text", "id") or isinstance(rule.value or rule.default, str | list)
         ):
             raise ValueError(f"{what}: expected a number, as value, default or type")
+        if rule.pseudonym and kind == "number":
+            raise ValueError(f"{what}: pseudonym goes with meta, not with numbers")
         find = self._value(what, rule, rule.type or kind)
+        if rule.pseudonym:
+            find = self._pseudonymous(find)
         default = rule.default
         if default is not None or rule.optional or optional:
             required = find
@@ -208,9 +268,22 @@ class Mapping:
 
         return converted
 
+    def _pseudonymous(self, find: Evaluate) -> Evaluate:
+        """The function that gives the pseudonym of a value; nothing found stays nothing."""
+        pseudonym = self._pseudonym
+
+        def hashed(fields: Fields) -> Found:
+            value = find(fields)
+            if value == "" or value.__class__ is _Missing:
+                return value
+            if isinstance(value, list):
+                return [pseudonym(text) for text in value]
+            return pseudonym(_text(value))
+
+        return hashed
+
     def _expression(self, what: str, text: str) -> Evaluate:
         expression = Expression(text)
-        self.fields |= expression.fields
 
         def evaluate(fields: Fields) -> Found:
             try:
@@ -224,7 +297,6 @@ class Mapping:
 
     def _field(self, what: str, rule: Rule) -> Evaluate:
         field = str(rule.field)
-        self.fields.add(field)
         item, regex = rule.item, pattern(rule.matches) if rule.matches else None
         group = 1 if regex and regex.groups else 0
         absent = _Missing(f"{what}: the job has no {field}")
@@ -251,19 +323,26 @@ class Mapping:
         return get
 
     def _conditions(self, given: Condition | list[Condition]) -> Callable[[Fields], bool]:
-        several = given if isinstance(given, list) else [given]
-        conditions = [self._condition(condition)[0] for condition in several]
+        conditions = [self._condition(condition)[0] for condition in several(given)]
         return lambda fields: all(holds(fields) for holds in conditions)
 
     def _condition(self, condition: Condition) -> tuple[Callable[[Fields], bool], str]:
         field, search = condition.field, pattern(condition.matches).search
-        self.fields.add(field)
 
         def holds(fields: Fields) -> bool:
             value = fields.get(field)
             return value is not None and search(_text(value)) is not None
 
         return holds, field
+
+
+def _asks_for_one(rules: Rules | None) -> bool:
+    """Whether a rule asks for a pseudonym."""
+    return any(isinstance(rule, Rule) and rule.pseudonym for rule in several(rules))
+
+
+def _without_key(_: str) -> str:
+    raise UnmappableError("a rule asks for a pseudonym, and there is no key")
 
 
 def _only_if(holds: Callable[[Fields], bool], find: Evaluate) -> Evaluate:
@@ -298,27 +377,34 @@ def _text(value: Found) -> str:
     return str(value)
 
 
-def _whole(amount: Found) -> int:
-    """The whole number that an amount stands for."""
-    if isinstance(amount, _Missing):
-        raise UnmappableError(amount.why)
-    return round(amount)  # type: ignore[arg-type] # numbers only: see _rule
+def _amount_of(find: Evaluate) -> Callable[[Fields], int | None]:
+    """The whole number that a rule gives; raises for one that finds no value."""
+
+    def amount(fields: Fields) -> int | None:
+        found = find(fields)
+        if found is None or found.__class__ is int:
+            return found
+        if isinstance(found, _Missing):
+            raise UnmappableError(found.why)
+        return round(found)  # type: ignore[arg-type] # numbers only: see _rule
+
+    return amount
 
 
-def _texts(key: str, value: Found) -> list[str]:
-    """A value as meta: texts that every Auditor stores."""
-    if (
-        value.__class__ is str
-        and 0 < len(value) <= NAME_LIMIT_GRAPHEMES
-        and value.isprintable()
-        and not value.isspace()
-    ):
-        return [value]  # nearly always; as check_name has it
-    if isinstance(value, _Missing):
-        raise UnmappableError(value.why)
-    if value == "":
-        check_name("", "value of meta", key)
-    return [storable(_text(one)) for one in (value if isinstance(value, list) else [value])]
+def _texts_of(key: str, find: Evaluate) -> Callable[[Fields], list[str] | None]:
+    """The texts that a rule gives, as every Auditor stores them; raises for no value."""
+
+    def texts(fields: Fields) -> list[str] | None:
+        found = find(fields)
+        if found is None:
+            return None
+        if isinstance(found, _Missing):
+            raise UnmappableError(found.why)
+        if found == "":
+            check_name("", "value of meta", key)
+        return [storable(_text(one)) for one in (found if isinstance(found, list) else [found])]
+
+    return texts
 
 
 def storable(text: str) -> str:

@@ -44,7 +44,7 @@ class InvalidRecordError(ValueError, RuntimeError):
     """
 
 
-class Score(msgspec.Struct):
+class Score(msgspec.Struct, gc=False):  # these four cannot be part of a cycle
     """A factor that makes components of one kind comparable, e.g. a HEPscore23 per core.
 
     Attributes:
@@ -71,7 +71,7 @@ class Score(msgspec.Struct):
             )
 
 
-class Component(msgspec.Struct):
+class Component(msgspec.Struct, gc=False):
     """An accounted resource and how much of it was held or used.
 
     Attributes:
@@ -86,6 +86,21 @@ class Component(msgspec.Struct):
 
     def __post_init__(self) -> None:
         check_name(self.name, "component name")
+        self._check_amount()
+
+    def of_amount(self, amount: int) -> Self:
+        """A component of the same name with another amount, without scores."""
+        other: Self = self.__copy__()  # type: ignore[attr-defined] # without __post_init__
+        other.amount, other.scores = amount, []
+        other._check_amount()
+        return other
+
+    def with_score(self, score: Score) -> Self:
+        """Adds a score to this component and returns the component."""
+        self.scores.append(score)
+        return self
+
+    def _check_amount(self) -> None:
         amount = self.amount
         if type(amount) is not int:
             raise InvalidRecordError(
@@ -95,11 +110,6 @@ class Component(msgspec.Struct):
             raise InvalidRecordError(
                 f"component {self.name!r}: amount {amount} is not within 0 and 2^63-1"
             )
-
-    def with_score(self, score: Score) -> Self:
-        """Adds a score to this component and returns the component."""
-        self.scores.append(score)
-        return self
 
 
 class Meta(dict[str, list[str]]):
@@ -115,7 +125,7 @@ class Meta(dict[str, list[str]]):
 
         Not for anything else: what comes out is not looked at again.
         """
-        meta = cls()
+        meta = cls.__new__(cls)
         dict.update(meta, values)
         return meta
 
@@ -149,7 +159,7 @@ class Meta(dict[str, list[str]]):
         return self
 
 
-class Record(msgspec.Struct, eq=False):
+class Record(msgspec.Struct, eq=False, gc=False):
     """One run of a job: when it ran and what it held.
 
     Attributes:

@@ -1,7 +1,7 @@
 """What the mapping rules in the YAML file may say; `mapping.py` applies them."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How one value is made: exactly one of `value`, `field` and `expr` says from what.
 
-    The other keys apply in this order: only_if, item, matches, type, factor, default.
+    The other keys apply in this order: only_if, item, matches, type, factor, pseudonym, default.
     """
 
     value: str | int | float | list[str] | None = None
@@ -44,6 +44,8 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     scores), integer, duration (→ seconds), memory (→ bytes), id (drops a trailing `(number)`)."""
     factor: float | None = None
     """The number is multiplied by it, e.g. 0.001 for ms → s."""
+    pseudonym: bool = False
+    """For meta: whether a keyed hash of the text stands for it, so that it names nobody."""
     default: str | int | float | None = None
     """The value when there is none; taken as it stands."""
     optional: bool = False
@@ -69,9 +71,18 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             for text in texts:
                 if isinstance(text, str):
                     check_name(text, "value")
-            for key in ("item", "matches", "type", "factor", "default"):
-                if getattr(self, key) is not None:
+            for key in ("item", "matches", "type", "factor", "pseudonym", "default"):
+                given_too = getattr(self, key)
+                if given_too is not None and given_too is not False:
                     raise ValueError(f"{key} does not go with value, which is taken as it stands")
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of all fields that its value depends on."""
+        found = {condition.field for condition in several(self.only_if)}
+        if self.field is not None:
+            found.add(self.field)
+        return found if self.expr is None else found | Expression(self.expr).fields
 
 
 class ComponentRule(Rule, kw_only=True, forbid_unknown_fields=True):
@@ -103,6 +114,13 @@ class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             meta={name: rules for name, rules in meta.items() if rules is not None},
             components={name: rules for name, rules in components.items() if rules is not None},
         )
+
+
+def several(given: Any) -> list[Any]:
+    """What may stand alone or in a list, or not at all, as a list."""
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -121,7 +121,33 @@ class Lag(msgspec.Struct):
     behind_s: float
     """Age of the oldest accounting that is not read yet, in seconds; 0 when all is read."""
     kept_s: float | None = None
-    """How far back the scheduler's own log reaches, in seconds; None where it keeps all."""
+    """How far back the scheduler's own log reaches, in seconds; None where that is not known, or
+    it has lost nothing yet."""
+
+    @classmethod
+    def of_files(
+        cls,
+        now: datetime,
+        *,
+        unread: float | None,
+        oldest: float | None,
+        oldest_unread: bool,
+    ) -> "Lag":
+        """Of log files of which the scheduler removes the oldest, as soon as the newest is full.
+
+        Args:
+            now: the time, aware.
+            unread: when the oldest accounting that is not read was written, in epoch seconds; None
+                if all is read.
+            oldest: when the oldest file began; None if there is but one, so that the next rotation
+                removes nothing.
+            oldest_unread: whether the oldest file holds something that is not read. Then the log
+                keeps no more than that, however far back the file reaches: it goes next.
+        """
+        behind_s = 0.0 if unread is None else max(0.0, now.timestamp() - unread)
+        if oldest is None:
+            return cls(behind_s)
+        return cls(behind_s, behind_s if oldest_unread else max(0.0, now.timestamp() - oldest))
 
 
 class Source(ABC):
@@ -167,7 +193,12 @@ class Source(ABC):
         """
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag | None:  # noqa: ARG002 - for those that know
-        """How far a checkpoint is behind what there is to read, told cheaply after each poll.
+        """How far a checkpoint is behind what there is to read.
+
+        It is asked after each poll, whether that was good or failed, and now and then between two
+        batches of a long one; so it has to be cheap: a stat and a small read for each file, no
+        command. What the next poll will read in due course is no lag: it is 0 soon after a good
+        one.
 
         Returns:
             None where that is not known, as here.

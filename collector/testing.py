@@ -68,6 +68,21 @@ class SourceContract(ABC):
         again = self.read(_stored(batches[-1].checkpoint))
         assert sum(batch.read for batch in again) == 0
 
+    def test_a_complete_poll_leaves_no_lag(self) -> None:
+        """A source that knows how far it is behind says so before, and 0 after it."""
+        stops = [job.stop_at for job in _jobs(self.read()) if job.stop_at is not None]
+        later = context(now=max([datetime.now(UTC), *stops]) + timedelta(days=1))
+        source = self.source(later)
+        before = source.lag(None)
+        *_, last = source.poll(None)
+        after = source.lag(_stored(last.checkpoint))
+        if before is None or after is None:
+            assert before == after
+            return
+        assert before.behind_s > 0
+        assert after.behind_s == 0
+        assert after.kept_s is None or after.kept_s > 0
+
     def test_a_poll_that_is_stopped_loses_nothing(self) -> None:
         """What is yielded after the stop event, and what a new poll reads then, is all there is."""
         stopped = context()

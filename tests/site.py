@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.example_plugin import install, job
 
 LIMIT_S = 30
+NOBODY = "http://127.0.0.1:9"
+"""Where no Auditor is: the discard port."""
 
 
 @dataclass

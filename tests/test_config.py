@@ -97,6 +97,8 @@ def test_a_key_that_is_given_twice_is_refused():
         (source(mapping="{components: {a: {expr: 'b ** 2'}}}"), "not allowed"),
         (source(mapping="{components: {a: {value: b}}}"), "component a: expected a number"),
         (source(mapping="{meta: {' ': x}}"), "blank"),
+        (source(mapping="{meta: {a: {value: x, pseudonym: true}}}"), "pseudonym does not go with"),
+        (source(mapping="{meta: {a: {value: x, default: 0}}}"), "default does not go with"),
         (f"{GOOD}\nauditor: {{url: 'ftp://x'}}", "http://127.0.0.1:8000"),
         (f"{GOOD}\nauditor: {{url: 'http://me:secret@x'}}", "no user name or password"),
         (f"{GOOD}\nauditor: {{tls: {{key: /k}}}}", "certificate and key"),

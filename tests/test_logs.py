@@ -47,6 +47,14 @@ def test_the_journal_gets_priorities_and_no_forged_lines():
     assert all(line.startswith("<3>") for line in found[2:])
 
 
+def test_words_of_a_library_forge_no_line():
+    """What begins like a priority, behind a line end, stays where it is."""
+    stream = io.StringIO()
+    logs.set_up("info", "journal", stream)
+    logging.getLogger("library").warning("broken: %s", "x\n<0>system is on fire")
+    assert stream.getvalue() == "<4>'broken: x\\n<0>system is on fire' logger=library\n"
+
+
 @pytest.mark.parametrize("style", ["json", "journal", "console"])
 def test_a_traceback_shows_no_local_variables(style: logs.Format):
     """A password in a local variable does not reach the log."""

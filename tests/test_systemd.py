@@ -82,7 +82,7 @@ def test_systemd_accepts_the_drop_ins(drop_in: Path, tmp_path: Path):
     verify(UNITS / "auditor-collector.service", "auditor-collector.service", tmp_path, drop_in)
     whole = tmp_path / drop_in.name
     whole.write_text(re.sub(r"^#(?=[A-Z]\w+=)", "", drop_in.read_text(), flags=re.MULTILINE))
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     verify(UNITS / "auditor-collector.service", "auditor-collector.service", tmp_path, whole)
 
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "rejected": ("collector.cli.rejected", "List, show, retry or drop what was rejected."),
     "outbox": ("collector.cli.outbox", "List, flush, export or import what waits."),
     "reconcile": ("collector.cli.reconcile", "Compare a source with what the Auditor holds."),
+    "pseudonym": ("collector.cli.pseudonym", "Find the pseudonym of a known user."),
     "records": ("collector.cli.records", "Query the records of an Auditor."),
     "import-config": ("collector.cli.import_config", "Translate another collector's config."),
     "serve-auditor": ("collector.cli.serve_auditor", "Run the embedded Auditor."),

@@ -67,11 +67,11 @@ def command(
         if name not in known:
             hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
             raise click.UsageError(f"--source {name}: the configuration has no such source{hint}")
-    config.sources = [section for section in config.sources if not names or section.name in names]
     logs.set_up(config.log.level, config.log.format)
     log, stop = structlog.get_logger(), threading.Event()
     try:
         with stop_on_signals(stop), assemble(config, log, stop) as parts:
+            parts.sources = [one for one in parts.sources if not names or one.name in names]
             if dry_run:
                 _dry_run(parts, since, until, log)
             elif not _run(parts, since, until, stop, log, wait=not no_wait):

@@ -99,7 +99,7 @@ def exit_for_config(error: ConfigError) -> NoReturn:
         f"{error.path}: {count} mistake{'s' if count != 1 else ''}; "
         "config.example.yaml shows every key"
     )
-    priority = "<3>" if logs.in_journal(sys.stderr) else ""
+    priority = "<3>" if logs.is_the_journal(sys.stderr) else ""
     for line in (*str(error).splitlines(), summary):
         click.echo(f"{priority}{line}", err=True)
     sys.exit(EXIT_CONFIG)

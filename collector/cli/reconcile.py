@@ -60,10 +60,9 @@ def command(
     unknown = set(names) - {section.name for section in config.sources}
     if unknown:
         raise click.UsageError(f"the configuration has no source {', '.join(sorted(unknown))}")
-    config.sources = [section for section in config.sources if not names or section.name in names]
     logs.set_up(config.log.level, config.log.format)
     try:
-        agrees = _reconcile(config, since, until, fix=fix, as_json=as_json)
+        agrees = _reconcile(config, names, since, until, fix=fix, as_json=as_json)
     except ConfigError as error:
         exit_for_config(error)
     except (SourceError, AuditorError, OutboxError) as error:
@@ -72,9 +71,16 @@ def command(
 
 
 def _reconcile(
-    config: Config, since: datetime, until: datetime, *, fix: bool, as_json: bool
+    config: Config,
+    names: tuple[str, ...],
+    since: datetime,
+    until: datetime,
+    *,
+    fix: bool,
+    as_json: bool,
 ) -> bool:
     sources = make_sources(config, structlog.get_logger(), threading.Event())
+    sources = [mapped for mapped in sources if not names or mapped.name in names]
     counts: Counter[str] = Counter()
     with make_client(config.auditor) as client:
         work = Reconciliation(sources, client, since, until)

@@ -1,5 +1,6 @@
 """`auditor-collector status`: what waits, what was sent, what was refused."""
 
+import threading
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,11 +8,15 @@ from typing import Any
 
 import click
 import msgspec
+import structlog
 
-from collector.cli.options import CONTEXT, config_option, load_or_exit
-from collector.clock import utc_now
-from collector.config import Config
+from collector import logs
+from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
+from collector.clock import span, utc_now
+from collector.collect import make_sources
+from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError, Status
+from collector.source import Lag
 
 _CHECKPOINT_SHOWN = 200
 _SAID = {
@@ -33,7 +38,8 @@ _SAID = {
 def command(config_path: Path, as_json: bool) -> None:
     """Show what waits, how old it is, each source's checkpoint, and what was rejected.
 
-    Reads the outbox only; works whether or not a daemon runs.
+    Reads the outbox, and looks at each source's log for how far it is behind; works whether or not
+    a daemon runs.
 
     \b
     Example:
@@ -45,10 +51,27 @@ def command(config_path: Path, as_json: bool) -> None:
             status = outbox.status()
     except OutboxError as error:
         raise click.ClickException(str(error)) from error
+    logs.set_up("error")
+    try:
+        lags = _lags(config, status)
+    except ConfigError as error:
+        exit_for_config(error)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(_document(config, status))))
+        click.echo(msgspec.json.format(msgspec.json.encode(_document(config, status, lags))))
     else:
-        _print(config, status)
+        _print(config, status, lags)
+
+
+def _lags(config: Config, status: Status) -> dict[str, Lag | str | None]:
+    """How far each source is behind, or why that is not known; None where it never is."""
+    found: dict[str, Lag | str | None] = {}
+    for mapped in make_sources(config, structlog.get_logger(), threading.Event()):
+        known = status.sources.get(mapped.name)
+        try:
+            found[mapped.name] = mapped.source.lag(None if known is None else known.checkpoint)
+        except Exception as error:  # noqa: BLE001 - the status is for when something is wrong
+            found[mapped.name] = str(error) or type(error).__name__
+    return found
 
 
 def _sums(status: Status, source: str) -> Counter[str]:
@@ -60,7 +83,8 @@ def _sums(status: Status, source: str) -> Counter[str]:
     return sums
 
 
-def _document(config: Config, status: Status) -> dict[str, Any]:
+def _document(config: Config, status: Status, lags: dict[str, Lag | str | None]) -> dict[str, Any]:
+    known = {name: lag for name, lag in lags.items() if isinstance(lag, Lag)}
     return {
         "outbox": str(config.outbox.path),
         "waiting": status.waiting,
@@ -70,13 +94,17 @@ def _document(config: Config, status: Status) -> dict[str, Any]:
         "rejected": status.rejected,
         "sender": status.sender,
         "sources": {
-            name: {**msgspec.structs.asdict(source), "counts": dict(_sums(status, name))}
+            name: {
+                **msgspec.structs.asdict(source),
+                "lag": known.get(name),
+                "counts": dict(_sums(status, name)),
+            }
             for name, source in status.sources.items()
         },
     }
 
 
-def _print(config: Config, status: Status) -> None:
+def _print(config: Config, status: Status, lags: dict[str, Lag | str | None]) -> None:
     now = utc_now()
     click.echo(f"outbox   {config.outbox.path}")
     oldest = (
@@ -95,6 +123,8 @@ def _print(config: Config, status: Status) -> None:
         click.echo(f"  last success  {success}")
         if source.last_error is not None and source.last_error_at is not None:
             click.echo(f"  problem       {_ago(source.last_error_at, now)}: {source.last_error}")
+        if (lag := lags.get(name)) is not None:
+            click.echo(f"  behind        {_behind(lag)}")
         checkpoint = msgspec.json.encode(source.checkpoint).decode()
         if len(checkpoint) > _CHECKPOINT_SHOWN:
             checkpoint = checkpoint[:_CHECKPOINT_SHOWN] + "…"
@@ -104,9 +134,14 @@ def _print(config: Config, status: Status) -> None:
         click.echo(f"  jobs          {counts or 'none yet'}")
 
 
+def _behind(lag: Lag | str) -> str:
+    if isinstance(lag, str):
+        return f"not known: {lag}"
+    kept = "" if lag.kept_s is None else f", of {span(lag.kept_s)} that the log keeps"
+    return f"{span(lag.behind_s)}{kept}"
+
+
 def _ago(instant: datetime, now: datetime) -> str:
     """`3 min ago (2026-01-31T12:00:00Z)`."""
-    seconds = int(max(now - instant, timedelta()).total_seconds())
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
-    return f"{seconds // size} {unit} ago ({instant:%Y-%m-%dT%H:%M:%SZ})"
+    ago = span(max(now - instant, timedelta()).total_seconds())
+    return f"{ago} ago ({instant:%Y-%m-%dT%H:%M:%SZ})"

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from collector.clock import span
 from collector.config import Config
 from collector.daemon.poll import Poll
 from collector.daemon.work import Work
@@ -20,6 +21,7 @@ def problems(
     works: Iterable[Work],
     outbox: Outbox,
     *,
+    hanging_s: float,
     started_at: datetime,
     now: datetime,
 ) -> list[str]:
@@ -31,10 +33,12 @@ def problems(
         polls: of the sources.
         works: everything that is done again and again.
         outbox: where records wait.
+        hanging_s: what did not get on for so long hangs.
         started_at: what did not happen since then may still come.
         now: the time, aware.
     """
-    found = [f"{work.name}: no progress for {span(late)}" for work, late in hanging(works)]
+    late = hanging(works, hanging_s)
+    found = [f"{work.name}: no progress for {span(seconds)}" for work, seconds in late]
     found += _sender(config, status, now)
     for poll in polls:
         found += _source(config, status, poll, started_at, now)
@@ -42,7 +46,7 @@ def problems(
     return found
 
 
-def hanging(works: Iterable[Work], limit_s: float = HANGING_S) -> list[tuple[Work, float]]:
+def hanging(works: Iterable[Work], limit_s: float) -> list[tuple[Work, float]]:
     """What has not got on within a limit, and for how many seconds."""
     late = [(work, work.late_s()) for work in works]
     return [(work, seconds) for work, seconds in late if seconds > limit_s]
@@ -70,7 +74,8 @@ def _source(
     if poll.lag is None:
         return
     behind_s, kept_s = poll.lag.behind_s, poll.lag.kept_s
-    if kept_s is not None and behind_s > kept_s / 2:
+    # What the next poll is going to read in due course is no danger, however little is kept.
+    if kept_s is not None and behind_s > max(kept_s / 2, poll.interval_s):
         yield (
             f"source {poll.name}: {span(behind_s)} behind, and its log keeps {span(kept_s)} only: "
             "jobs will be lost"
@@ -94,13 +99,6 @@ def line(status: Status, wrong: Sequence[str], now: datetime) -> str:
     if status.oldest_put_at is not None:
         waiting += f" (oldest {span(_age(status.oldest_put_at, now))})"
     return f"{waiting}; {'; '.join(wrong) or 'all is well'}"
-
-
-def span(seconds: float) -> str:
-    """`90 s`, `12 min`, `3 h`, `4 d`."""
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
-    return f"{int(seconds) // size} {unit}"
 
 
 def _age(instant: datetime, now: datetime) -> float:

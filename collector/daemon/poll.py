@@ -26,13 +26,14 @@ class Poll:
         self.name = mapped.name
         self.interval_s = mapped.source.section.interval_s
         self.lag: Lag | None = None
-        """As it was after the last poll."""
+        """As the source told it last; if it cannot tell now, what ended since then is not read."""
         self._mapped = mapped
         self._outbox = outbox
         self._stop = stop
         self._log = log.bind(source=self.name)
         self._now = now
         self._problem: str | None = None
+        self._looked_at = now()
 
     def __call__(self, progressed: Progressed) -> str:
         """Polls once; says `ok` or `failed`.
@@ -49,19 +50,28 @@ class Poll:
                 progressed()
                 if self._stop.is_set():
                     break
-            self.lag = source.lag(self._outbox.checkpoint(self.name))
-            self._note(ok=True, message="")
+                if (self._now() - self._looked_at).total_seconds() > self.interval_s:
+                    self._look()  # a backlog can take hours
+            self._look()
         except (SourceError, OutboxFullError, OutboxInUseError) as error:
-            return self._failed(str(error), type(error).__name__, None)
+            result = self._failed(str(error), type(error).__name__, None)
         except OutboxError:
             raise
         except Exception as error:  # noqa: BLE001 - a plugin's mistake ends its poll, not the others
-            return self._failed(f"{type(error).__name__}: {error}", "mistake in the plugin", error)
+            message = f"{type(error).__name__}: {error}"
+            result = self._failed(message, "mistake in the plugin", error)
+        else:
+            result = self._well()
+        emit = self._log.info if collected.read else self._log.debug
+        seconds = round(time.monotonic() - started, 3)
+        emit("polled", result=result, **collected.counts(), seconds=seconds)
+        return result
+
+    def _well(self) -> str:
+        self._note(ok=True, message="")
         if self._problem is not None:
             self._log.info("source works again", after=self._problem)
             self._problem = None
-        emit = self._log.info if collected.read else self._log.debug
-        emit("polled", **collected.counts(), seconds=round(time.monotonic() - started, 3))
         return "ok"
 
     def _failed(self, message: str, kind: str, error: Exception | None) -> str:
@@ -69,7 +79,22 @@ class Poll:
         if self._problem != kind:
             self._log.error("source cannot be read", problem=message, exc_info=error)
         self._problem = kind
+        # A source that is paused, or cannot be read, falls behind. Whatever may be wrong with
+        # asking it, this poll has failed already, and is told.
+        with contextlib.suppress(Exception):
+            self._look()
         return "failed"
+
+    def _look(self) -> None:
+        """Asks the source how far it is behind."""
+        before_at, self._looked_at = self._looked_at, self._now()
+        try:
+            self.lag = self._mapped.source.lag(self._outbox.checkpoint(self.name))
+        except Exception:
+            if self.lag is not None:
+                since_s = max(0.0, (self._looked_at - before_at).total_seconds())
+                self.lag = Lag(self.lag.behind_s + since_s, self.lag.kept_s)
+            raise
 
     def _note(self, *, ok: bool, message: str) -> None:
         """For the status; what an outbox in trouble does not take, the next poll notes."""

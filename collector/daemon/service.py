@@ -7,10 +7,10 @@ from pathlib import Path
 
 from collector import logs
 from collector.assemble import Log, assemble, make_client
-from collector.clock import Now, utc_now
+from collector.clock import Now, span, utc_now
 from collector.collect import make_sources
 from collector.config import Config, ConfigError
-from collector.daemon.health import hanging, span
+from collector.daemon.health import hanging
 from collector.daemon.shift import Shift
 from collector.daemon.signals import Events, signals_into
 from collector.systemd import notify, reloading, watchdog_s
@@ -68,7 +68,7 @@ class Daemon:
             event = self._events.next(tick_s)
             shift.mind_the_clock()
             if self._watchdog_s is not None:
-                self._feed(shift, self._watchdog_s / 2)
+                self._feed(shift)
             if isinstance(event, BaseException):
                 raise event
             if event == "stop":
@@ -77,9 +77,9 @@ class Daemon:
             if event == "reload" and (changed := self._reload(config)) is not None:
                 return changed
 
-    def _feed(self, shift: Shift, limit_s: float) -> None:
+    def _feed(self, shift: Shift) -> None:
         """Tells the watchdog that everything gets on; tells nothing when something does not."""
-        late = hanging(shift.works, limit_s)
+        late = hanging(shift.works, shift.hanging_s)
         for work, late_s in late:
             if work.name not in self._told_hanging:
                 self._log.error("hangs; systemd will start anew", what=work.name, for_=span(late_s))

@@ -20,7 +20,8 @@ from collector.daemon import health
 from collector.daemon.poll import Poll
 from collector.daemon.signals import Events
 from collector.daemon.work import Progressed, Work
-from collector.systemd import listening, notify
+from collector.source import Lag
+from collector.systemd import listening, notify, watchdog_s
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -58,9 +59,12 @@ class Shift:
         self._config, self._parts, self._stop = config, parts, stop
         self._events, self._log, self._now = events, log, now
         self._started_at = now()
+        # Systemd wants to hear of them twice in its time.
+        watchdog = watchdog_s()
+        self.hanging_s = health.HANGING_S if watchdog is None else watchdog / 2
         self._clock_s = self._clock_ahead_s()
-        self._metrics = self._make_metrics()
         self._polls = [Poll(source, parts.outbox, stop, log, now) for source in parts.sources]
+        self._metrics = self._make_metrics()
         self.works = [
             Work(poll.name, poll.interval_s, poll, done=self._polled(poll)) for poll in self._polls
         ]
@@ -143,6 +147,7 @@ class Shift:
             self._polls,
             self.works,
             outbox,
+            hanging_s=self.hanging_s,
             started_at=self._started_at,
             now=now,
         )
@@ -161,7 +166,7 @@ class Shift:
     def _polled(self, poll: Poll) -> Callable[[str, float], None]:
         def done(result: str, seconds: float) -> None:
             if self._metrics is not None:
-                self._metrics.polled(poll.name, result, seconds, poll.lag)
+                self._metrics.polled(poll.name, result, seconds)
 
         return done
 
@@ -172,8 +177,11 @@ class Shift:
         # Costs memory, which a daemon without metrics does not pay.
         from collector.metrics import Metrics  # noqa: PLC0415
 
-        names = [source.name for source in self._parts.sources]
-        return Metrics(section, self._parts.outbox, names, self.problems, self._log, self._now)
+        return Metrics(section, self._parts.outbox, self._lags, self.problems, self._log, self._now)
+
+    def _lags(self) -> dict[str, Lag | None]:
+        """How far each source is behind."""
+        return {poll.name: poll.lag for poll in self._polls}
 
     def _schedule(
         self, name: str, do: Callable[[], object], interval_s: float, spread_s: float

@@ -3,7 +3,7 @@
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -12,8 +12,12 @@ from prometheus_client.registry import Collector
 
 from collector.clock import Now
 from collector.outbox import Outbox, Status
+from collector.source import Lag
 
 PREFIX = "auditor_collector"
+
+Lags = Callable[[], Mapping[str, Lag | None]]
+"""Gives how far each source is behind, by its name; None where that is not known."""
 
 _OUTCOMES = {
     "read": ("jobs_read", "Jobs that sources have read."),
@@ -31,12 +35,12 @@ _OUTCOMES = {
 
 
 class Books(Collector):
-    """Reads the outbox's status each time that it is asked."""
+    """Reads the outbox's status, and how far sources are behind, each time that it is asked."""
 
     def __init__(
         self,
         outbox: Outbox,
-        sources: Sequence[str],
+        lags: Lags,
         problems: Callable[[], list[str]],
         now: Now,
     ) -> None:
@@ -44,11 +48,11 @@ class Books(Collector):
 
         Args:
             outbox: whose books.
-            sources: their names; Prometheus misses a counter's first step if it was not 0 before.
+            lags: of all sources; Prometheus misses a counter's first step if it was not 0 before.
             problems: what is wrong.
             now: the time, aware.
         """
-        self._outbox, self._sources = outbox, sources
+        self._outbox, self._lags = outbox, lags
         self._problems, self._now = problems, now
 
     def describe(self) -> list[Metric]:
@@ -57,10 +61,11 @@ class Books(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
-        status = self._outbox.status()
-        yield from _counters(status, self._sources)
+        status, lags = self._outbox.status(), self._lags()
+        yield from _counters(status, lags)
         yield from self._waiting(status)
         yield from _sources(status)
+        yield from _lagging(lags)
         yield from _sender(status)
         yield _gauge(
             "healthy", "1 if all is well, else 0; /healthz says why.", not self._problems()
@@ -90,7 +95,7 @@ class Books(Collector):
         yield rejected
 
 
-def _counters(status: Status, sources: Sequence[str]) -> Iterator[Metric]:
+def _counters(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
     sums = Counter(
         {(source, "poll", outcome, ""): 0 for source in sources for outcome in _OUTCOMES}
     )
@@ -129,6 +134,26 @@ def _sources(status: Status) -> Iterator[Metric]:
         failing.add_metric([name], source.last_error is not None)
     yield success
     yield failing
+
+
+def _lagging(lags: Mapping[str, Lag | None]) -> Iterator[Metric]:
+    behind = GaugeMetricFamily(
+        f"{PREFIX}_source_behind_seconds",
+        "Age of the oldest accounting that the source has yet to read.",
+        labels=["source"],
+    )
+    kept = GaugeMetricFamily(
+        f"{PREFIX}_source_kept_seconds",
+        "How far back the scheduler's own log reaches.",
+        labels=["source"],
+    )
+    for name, lag in lags.items():
+        if lag is not None:
+            behind.add_metric([name], lag.behind_s)
+            if lag.kept_s is not None:
+                kept.add_metric([name], lag.kept_s)
+    yield behind
+    yield kept
 
 
 def _sender(status: Status) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import (
@@ -19,10 +19,9 @@ from prometheus_client import (
 from collector.assemble import Log
 from collector.clock import Now
 from collector.config import MetricsSection
-from collector.metrics.families import PREFIX, Books
+from collector.metrics.families import PREFIX, Books, Lags
 from collector.metrics.server import Server
 from collector.outbox import Outbox
-from collector.source import Lag
 
 # A time series more for each counter, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -37,7 +36,7 @@ class Metrics:
         self,
         section: MetricsSection,
         outbox: Outbox,
-        sources: Sequence[str],
+        lags: Lags,
         problems: Callable[[], list[str]],
         log: Log,
         now: Now,
@@ -47,16 +46,17 @@ class Metrics:
         Args:
             section: where to.
             outbox: whose books are read.
-            sources: their names, so that what never happened shows as 0.
+            lags: gives how far sources are behind; of all sources, so that what never happened
+                shows as 0.
             problems: what is wrong; empty if all is well.
             log: for a server or file that cannot be.
             now: the time, aware.
         """
-        self._section, self._problems, self._log = section, problems, log
+        self._section, self._problems, self._log, self._now = section, problems, log, now
         self._file_problem: str | None = None
         self._server: Server | None = None
         self._registry = registry = CollectorRegistry()
-        registry.register(Books(outbox, sources, problems, now))
+        registry.register(Books(outbox, lags, problems, now))
         ProcessCollector(registry=registry)
 
         def name(what: str) -> str:
@@ -81,19 +81,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._behind = Gauge(
-            name("source_behind_seconds"),
-            "Age of the oldest accounting that the source has yet to read.",
-            ["source"],
+        self._pass_success = Gauge(
+            name("sender_last_success_timestamp_seconds"),
+            "When the sender's last good pass ended; 0 before the first.",
             registry=registry,
         )
-        self._kept = Gauge(
-            name("source_kept_seconds"),
-            "How far back the scheduler's own log reaches.",
-            ["source"],
-            registry=registry,
-        )
-        for source in sources:
+        for source in lags():
             self._poll_seconds.labels(source)
             for result in ("ok", "failed"):
                 self._polls.labels(source, result)
@@ -122,19 +115,17 @@ class Metrics:
         if self._server is not None:
             self._server.close()
 
-    def polled(self, source: str, result: str, seconds: float, lag: Lag | None) -> None:
+    def polled(self, source: str, result: str, seconds: float) -> None:
         """Counts a poll."""
         self._polls.labels(source, result).inc()
         self._poll_seconds.labels(source).observe(seconds)
-        if lag is not None:
-            self._behind.labels(source).set(lag.behind_s)
-            if lag.kept_s is not None:
-                self._kept.labels(source).set(lag.kept_s)
 
     def passed(self, result: str, seconds: float) -> None:
         """Counts a pass of the sender."""
         self._passes.labels(result).inc()
         self._pass_seconds.observe(seconds)
+        if result == "sending":
+            self._pass_success.set(self._now().timestamp())
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -163,12 +163,10 @@ class Sender:
         for verdict in verdicts:
             if verdict.outcome == "rejected":
                 entry = verdict.entry
-                self._log.warning(
-                    "record rejected",
-                    record_id=entry.record_id,
-                    source=entry.source,
-                    reason=verdict.reason,
-                )
+                log = self._log.bind(record_id=entry.record_id, source=entry.source)
+                # The Auditor's words, behind the colon, may quote the record: names of users.
+                log.warning("record rejected", reason=verdict.reason.partition(": ")[0])
+                log.debug("record rejected, in full", reason=verdict.reason)
 
     def _too_early(self) -> bool:
         """Whether the wait after a failure lasts; a clock that was set back ends it."""

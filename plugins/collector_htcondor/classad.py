@@ -32,7 +32,8 @@ _TOKEN = re.compile(
 )
 _TOKEN_LIMIT = 200
 _DEPTH_LIMIT = 20
-_MEMO_LIMIT = 20_000
+_MEMO_LIMIT, _MEMO_LIMIT_BYTES = 5_000, 200
+"""How many texts an AttributeReader remembers the values of, and how long each is at most."""
 
 Number = int | float
 Texts = dict[bytes, bytes]
@@ -88,14 +89,15 @@ class AttributeReader:
             text = get(key)
             if text is None:
                 continue
-            if text in memo:
-                value = memo[text]
-            elif (value := plain(text)) is NotImplemented:
-                value = _arithmetic(text, ad, _DEPTH_LIMIT)
-            else:
-                if len(memo) >= _MEMO_LIMIT:
-                    memo.clear()
-                memo[text] = value
+            value = memo.get(text, NotImplemented)
+            if value is NotImplemented:
+                value = plain(text)
+                if value is NotImplemented:
+                    value = _arithmetic(text, ad, _DEPTH_LIMIT)
+                elif len(text) <= _MEMO_LIMIT_BYTES:
+                    if len(memo) >= _MEMO_LIMIT:
+                        memo.clear()
+                    memo[text] = value
             if value is not None:
                 found[name] = value
         return found

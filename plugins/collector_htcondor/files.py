@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from collector.source import Batch, Checkpoint, Context, Finding, Job, SourceError, Unreadable
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Lag,
+    SourceError,
+    Unreadable,
+)
 from collector_htcondor import classad, history, torn
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.section import HTCondorSection
@@ -58,6 +67,29 @@ class HistoryFiles:
                 yield batch
                 if self.context.stop.is_set():
                     return
+
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        """Looks at the next ad of each file; see `Source.lag`."""
+        known, now = _positions(checkpoint), self.context.now()
+        files = self._files()
+        unread: dict[str, float] = {}
+        for file in files:
+            position = known.get(file.head) or history.Position(file.head)
+            try:
+                written = history.unread(file, position, now.timestamp())
+            except FileNotFoundError:
+                continue  # as when it is read
+            except OSError as error:
+                raise self._cannot_read(error) from error
+            if written is not None:
+                unread[file.head] = written
+        oldest = min(filter(None, (history.left_queue(file.first) for file in files)), default=None)
+        return Lag.of_files(
+            now,
+            unread=min(unread.values(), default=None),
+            oldest=oldest if len(files) > 1 else None,
+            oldest_unread=any(file.head in unread for file in files[:1]),
+        )
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads all files for what ended in a period; see `Source.backfill`."""

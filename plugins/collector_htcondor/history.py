@@ -41,6 +41,8 @@ _LEFT = re.compile(
     rb"\n(?:EnteredCurrentStatus = (\d{1,11})(?=\n)|\*\*\* [^\n]* CurrentTime ?= ?(\d{1,11})\Z)"
 )
 _HEAD_BYTES = 16 * 2**10
+_WRITING_S = 60
+"""An ad takes no longer to be written; one whose end is missing for longer, its schedd left so."""
 
 
 class Ad(msgspec.Struct, gc=False):
@@ -152,6 +154,32 @@ def continues(file: File, position: Position) -> bool:
     )
 
 
+def unread(file: File, position: Position, now: float) -> float | None:
+    """When the oldest ad behind a position was written; reads that ad only.
+
+    Args:
+        file: that holds it.
+        position: in that file.
+        now: in epoch seconds.
+
+    Returns:
+        Epoch seconds: of an ad whose end was never written, the file's last write. None if there is
+        nothing behind the position, or just an ad that is being written.
+
+    Raises:
+        OSError: when the file cannot be read, or is gone.
+    """
+    if position.ended or file.size_bytes <= position.at:
+        return None
+    with file.path.open("rb") as stream:
+        written = os.fstat(stream.fileno()).st_mtime
+        stream.seek(position.at)
+        text, whole = _first_ad(stream)
+    if whole:
+        return left_queue(text) or written
+    return written if now - written > _WRITING_S else None
+
+
 def left_queue(ad: bytes) -> int:
     """When the job of an ad left the queue, or ended, in epoch seconds; 0 if the ad does not say.
 
@@ -163,16 +191,8 @@ def left_queue(ad: bytes) -> int:
 
 def _identify(stream: BinaryIO, path: Path, *, rotated: bool) -> File | None:
     """Digests the first ad with its banner; None for a file that holds no whole ad yet."""
-    text, banner = b"\n", None
-    while banner is None and len(text) < AD_LIMIT_BYTES:
-        chunk = stream.read(max(len(text), _HEAD_BYTES))
-        if not chunk:
-            break
-        text += chunk
-        banner = _BANNER.search(text)
-    if banner is not None:
-        text = text[: banner.end()]
-    elif len(text) < AD_LIMIT_BYTES and not (rotated and len(text) > 1):
+    text, whole = _first_ad(stream)
+    if not whole and len(text) < AD_LIMIT_BYTES and not (rotated and len(text) > 1):
         return None
     return File(
         path=path,
@@ -181,6 +201,18 @@ def _identify(stream: BinaryIO, path: Path, *, rotated: bool) -> File | None:
         first=text[:_HEAD_BYTES],
         rotated=rotated,
     )
+
+
+def _first_ad(stream: BinaryIO) -> tuple[bytes, bool]:
+    """Reads an ad with its banner, and says whether it is whole; if not, all that is there."""
+    text, banner = b"\n", None
+    while banner is None and len(text) < AD_LIMIT_BYTES:
+        chunk = stream.read(max(len(text), _HEAD_BYTES))
+        if not chunk:
+            return text, False
+        text += chunk
+        banner = _BANNER.search(text)
+    return (text, False) if banner is None else (text[: banner.end()], True)
 
 
 def _read(stream: BinaryIO, file: File, position: Position) -> Iterator[Piece]:

@@ -36,7 +36,7 @@ ROUTED = "ran as a routed job"
 NO_END = "not the end of a run"
 """Epoch ads of other kinds: the start of a run, file transfers."""
 
-RUN_FIELDS = frozenset({"RunUserCpu", "RunSysCpu", "RunWallClockTime", "Suspicious"})
+RUN_FIELDS = frozenset({"RunUserCpu", "RunSysCpu", "RunWallClockTime", "ScheddName", "Suspicious"})
 """Fields that this plugin adds to those of the ad; an ad's own of these names are not read."""
 
 _NEEDED = frozenset(
@@ -90,6 +90,7 @@ class JobReader:
         self._reader = AttributeReader(needed | wanted, everything=fields is None)
         add = RUN_FIELDS if fields is None else RUN_FIELDS.intersection(fields)
         self._add_runtime = "RunWallClockTime" in add
+        self._add_schedd = "ScheddName" in add
         self._add_cpu = [
             (name, b"Remote" + name[3:].encode()) for name in sorted(add) if name.endswith("Cpu")
         ]
@@ -173,6 +174,9 @@ class JobReader:
                 fields[name] = found
         if self._add_runtime:
             fields["RunWallClockTime"] = runtime_s
+        if self._add_schedd:
+            schedd = texts[b"GlobalJobId"][1:].rsplit(b"#", 2)[0]
+            fields["ScheddName"] = schedd.decode(errors="replace")
         if wrong:
             fields["Suspicious"] = wrong
             if "CpusProvisioned" in wrong:
@@ -225,20 +229,26 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
     get = texts.get
     wrong = []
     earliest, latest = made - _CLOCK_STEP_S, entered + _CLOCK_STEP_S
-    for name in (b"CompletionDate", b"JobStartDate"):
+    for name, usual in (
+        (b"CompletionDate", b"EnteredCurrentStatus"),
+        (b"JobStartDate", b"JobCurrentStartDate"),
+    ):
         text = get(name)
-        if text is not None and not earliest <= _instant(text) <= latest and text not in _UNSET:
+        if text is None or text == get(usual) or text in _UNSET:
+            continue
+        if not earliest <= _instant(text) <= latest:
             wrong.append(name.decode())
     if (_number(get(b"RemoteWallClockTime")) or 0) > latest - made:
         wrong.append("RemoteWallClockTime")
     cores = get(b"CpusProvisioned")
     if cores is not None and get(b"JobUniverse") in _WITHOUT_SLOT:
         wrong.append("CpusProvisioned")
-    limit_s = _CPU_FACTOR * max(_instant(cores), 1) * (stop - start) + _CPU_SLACK_S
     for name in (b"RemoteUserCpu", b"RemoteSysCpu"):
         text = get(name)
-        if text is not None and text != b"0.0" and (_number(text) or 0) > limit_s:
-            wrong.append(name.decode())
+        if text is not None and text != b"0.0":
+            limit_s = _CPU_FACTOR * max(_instant(cores), 1) * (stop - start) + _CPU_SLACK_S
+            if (_number(text) or 0) > limit_s:
+                wrong.append(name.decode())
     return ", ".join(wrong)
 
 

@@ -18,7 +18,16 @@ from pathlib import Path
 
 import msgspec
 
-from collector.source import Batch, Checkpoint, Context, Finding, Job, SourceError, Unreadable
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Lag,
+    SourceError,
+    Unreadable,
+)
 from collector_htcondor.history import left_queue
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.section import HTCondorSection
@@ -59,14 +68,7 @@ class PerJobDirectory:
         files = self._files()
         if self._section.remove:
             at.read = self._remove(at.read, files)
-            new = [file for file in files if at.read.get(file.name) != file.written_ns]
-        else:
-            new = [
-                file
-                for file in files
-                if file.written_ns >= at.until_ns - _SLACK_NS
-                and at.read.get(file.name) != file.written_ns
-            ]
+        new = self._new(files, at)
         done = 0
         for some in _batches(new):
             batch = Batch()
@@ -83,6 +85,14 @@ class PerJobDirectory:
             yield batch
             if self._context.stop.is_set():
                 return
+
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        """By the oldest file that is not read; HTCondor removes none. See `Source.lag`."""
+        at = _Checkpoint() if checkpoint is None else _known(checkpoint)
+        new = self._new(self._files(), at)
+        if not new:
+            return Lag(0)
+        return Lag(max(0.0, self._context.now().timestamp() - new[0].written_ns / _NS))
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads all files for what ended in a period, and removes none; see `Source.backfill`."""
@@ -144,6 +154,15 @@ class PerJobDirectory:
                 "`condor_config_val PER_JOB_HISTORY_DIR` says on the machine of the schedd"
             ) from error
         return sorted(found)
+
+    def _new(self, files: list[_File], at: _Checkpoint) -> list[_File]:
+        """Those that were not read."""
+        oldest_ns = 0 if self._section.remove else at.until_ns - _SLACK_NS
+        return [
+            file
+            for file in files
+            if file.written_ns >= oldest_ns and at.read.get(file.name) != file.written_ns
+        ]
 
     def _remove(self, read: dict[str, int], files: list[_File]) -> dict[str, int]:
         """Removes files that were read, unless they are not the same any more.

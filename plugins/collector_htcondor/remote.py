@@ -23,7 +23,16 @@ from datetime import UTC, datetime
 import msgspec
 
 from collector.command import StoppedError
-from collector.source import Batch, Checkpoint, Context, Finding, Job, SourceError, Unreadable
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Lag,
+    SourceError,
+    Unreadable,
+)
 from collector_htcondor import query
 from collector_htcondor.history import left_queue
 from collector_htcondor.jobs import JobReader
@@ -85,6 +94,15 @@ class CondorHistory:
 
         yield from self._isolated(read)
 
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        """Of the schedd that is furthest behind, beyond what the next poll is due to ask for; see
+        `Source.lag`. How far back its history reaches is not known here.
+        """
+        reached = {} if checkpoint is None else _reached(checkpoint)
+        section, now = self._section, self._context.now().timestamp()
+        until = min((reached.get(name) or self._begin(now)).until for name in self._names)
+        return Lag(max(0.0, now - until - section.settle_s - section.interval_s))
+
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads what ended in a period; see `Source.backfill`."""
         now = _ceil(self._context.now().timestamp())
@@ -142,15 +160,14 @@ class CondorHistory:
 
     def _poll(self, name: str, before: Reached | None) -> Iterator[tuple[Batch, Reached]]:
         section, now = self._section, int(self._context.now().timestamp())
-        since = section.since.timestamp() if section.since else now - section.rescan_s
         limit = now - int(section.settle_s)
-        at = before or Reached(min(int(since), limit), limit)
+        at = before or self._begin(now)
         new_from, begin = at.until, at.until - (int(section.overlap_s) if before else 0)
         deep = limit - at.rescanned >= section.rescan_interval_s
         if deep:
             begin = min(begin, limit - int(section.rescan_s))
         if section.since:
-            begin = max(begin, int(since))
+            begin = max(begin, int(section.since.timestamp()))
         anchor = at.anchor
         for one in self._cut(begin, limit):
             window = _Window(*one, new_from=new_from, anchor=anchor)
@@ -166,6 +183,12 @@ class CondorHistory:
                         at.rescanned = limit
                     batch.progress = (window.end - begin) / (limit - begin)
                 yield batch, at
+
+    def _begin(self, now: float) -> Reached:
+        """Where the very first poll of a schedd begins."""
+        section, limit = self._section, int(now) - int(self._section.settle_s)
+        since = section.since.timestamp() if section.since else now - section.rescan_s
+        return Reached(min(int(since), limit), limit)
 
     def _cut(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
         length_s = int(self._section.window_s)

@@ -14,6 +14,7 @@ from collector.source import (
     Context,
     Finding,
     Job,
+    Lag,
     Source,
     SourceError,
     Unreadable,
@@ -56,8 +57,7 @@ class HTCondorSource(Source):
         self._running = Running(keys, context, reader)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
-        tracked = isinstance(checkpoint, dict) and "running" in checkpoint
-        at = msgspec.convert(checkpoint, Tracked) if tracked else Tracked(checkpoint)
+        at = _tracked(checkpoint)
         if not self.section.track_running and not any(of.runs for of in at.running.values()):
             yield from self._place.poll(at.place)
             return
@@ -76,6 +76,9 @@ class HTCondorSource(Source):
         if failed is not None:
             raise failed
 
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        return self._place.lag(_tracked(checkpoint).place)
+
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         return self._place.backfill(since, until)
 
@@ -85,3 +88,9 @@ class HTCondorSource(Source):
     def check(self) -> Iterator[Finding]:
         yield from self._place.check()
         yield from offers(self.section, self.context.stop)
+
+
+def _tracked(checkpoint: Checkpoint | None) -> Tracked:
+    if isinstance(checkpoint, dict) and "running" in checkpoint:
+        return msgspec.convert(checkpoint, Tracked)
+    return Tracked(checkpoint)

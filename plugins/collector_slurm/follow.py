@@ -49,16 +49,11 @@ class Part(msgspec.Struct, frozen=True):
     """Whether the writer has gone on to a newer file, so that nothing will be added."""
 
 
-def parts_since(path: Path, place: Place | None) -> tuple[list[Part], bool]:
-    """Finds what is to be read after a place, oldest first.
+def all_parts(path: Path) -> list[Part]:
+    """Finds the files of a log, oldest first.
 
     Args:
         path: the log; rotated files stand beside it and have names that begin with its name.
-        place: how far was read; None: nothing yet.
-
-    Returns:
-        The files, and whether the place was found again. When it was not (truncated, or rotated
-        away), they are all files that there are: reading something twice is harmless.
 
     Raises:
         SourceError: when the log or its directory cannot be read.
@@ -77,16 +72,32 @@ def parts_since(path: Path, place: Place | None) -> tuple[list[Part], bool]:
         ) from error
     newest = {head: one for one, head in known}
     known = [(one, head) for one, head in known if newest[head] == one]
-    begin, position = 0, 0
-    found = place is None
-    for number, (one, head) in enumerate(known):
-        if place is not None and head == place.head and length_bytes(one, place) >= place.position:
-            begin, position, found = number, place.position, True
-    return [
-        Part(one, head, position if number == begin else 0, number < len(known) - 1)
-        for number, (one, head) in enumerate(known)
-        if number >= begin
-    ], found
+    return [Part(one, head, 0, number < len(known) - 1) for number, (one, head) in enumerate(known)]
+
+
+def parts_since(path: Path, place: Place | None) -> tuple[list[Part], bool]:
+    """Finds what is to be read after a place; see `all_parts` and `unread_parts`."""
+    return unread_parts(all_parts(path), place)
+
+
+def unread_parts(parts: list[Part], place: Place | None) -> tuple[list[Part], bool]:
+    """Leaves out what was read.
+
+    Args:
+        parts: all that there are.
+        place: how far was read; None: nothing yet.
+
+    Returns:
+        The parts, and whether the place was found again. When it was not (truncated, or rotated
+        away), they are all that there are: reading something twice is harmless.
+    """
+    if place is None:
+        return parts, True
+    for number, part in enumerate(parts):
+        if part.head == place.head and length_bytes(part.path, place) >= place.position:
+            begin = msgspec.structs.replace(part, position=place.position)
+            return [begin, *parts[number + 1 :]], True
+    return parts, False
 
 
 def fingerprint(path: Path) -> str | None:

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from collector.source import Batch, Context, Finding, Job, SourceError, Unreadable, Value
+from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
 from collector_slurm import local_times
-from collector_slurm.follow import Part, Place, lines_of, parts_since
+from collector_slurm.follow import Part, Place, all_parts, lines_of, parts_since, unread_parts
 from collector_slurm.jobcomp import Entry, entries_of, values_of
 from collector_slurm.section import SlurmSection
 
@@ -114,6 +114,21 @@ class JobcompLog:
                 if self._context.stop.is_set():
                     return
 
+    def lag(self, checkpoint: JobcompCheckpoint | None) -> Lag:
+        """Looks at the next entry, and at the first one that there is; see `Source.lag`."""
+        at, parts = checkpoint or JobcompCheckpoint(), all_parts(self._path)
+        unread = None
+        oldest_unread = False
+        for part in unread_parts(parts, at.place)[0]:
+            unread = self._next_end(part, at.ended)
+            if unread is not None:
+                oldest_unread = part.head == parts[0].head
+                break
+        oldest = self._next_end(parts[0], 0) if len(parts) > 1 else None
+        return Lag.of_files(
+            self._context.now(), unread=unread, oldest=oldest, oldest_unread=oldest_unread
+        )
+
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads all files that there are; see `Source.backfill`."""
         at = JobcompCheckpoint()
@@ -172,6 +187,19 @@ class JobcompLog:
             batch.jobs.append(self._job(line, values, raw, where, first=line.first))
         except ValueError as error:
             batch.unreadable.append(Unreadable(entry.text, where, entry.broken or str(error)))
+
+    def _next_end(self, part: Part, after: int) -> float | None:
+        """When the run of the next entry ended; when the file was written, if it does not say.
+
+        None if there is no whole entry: one without its end may wait for the next job's.
+        """
+        entry = next(entries_of(lines_of(part), part.position, final=part.final), None)
+        if entry is None:
+            return None
+        try:
+            return self._times(values_of(entry.text.decode("utf-8", "replace")), after)[1]
+        except ValueError:
+            return part.path.stat().st_mtime
 
     def _left_out(self, values: dict[str, str]) -> str | None:
         """Why a run is not to be accounted; None for one that is."""

@@ -31,7 +31,7 @@ from itertools import islice
 import msgspec
 
 from collector.command import output_of
-from collector.source import Batch, Context, Finding, Job, SourceError, Unreadable
+from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable
 from collector_slurm import sacct
 from collector_slurm.jobid import JobId
 from collector_slurm.sacct import Columns, Run
@@ -87,15 +87,14 @@ class Slurmdbd:
     def poll(self, checkpoint: SacctCheckpoint | None) -> Iterator[Batch]:
         """Reads what ended since the checkpoint; see `Source.poll`."""
         section, now = self._section, int(self._context.now().timestamp())
-        since = section.since.timestamp() if section.since else now - section.rescan_s
         limit = now - int(section.settle_s)
-        at = checkpoint or SacctCheckpoint(until=min(int(since), limit), rescanned=limit)
+        at = checkpoint or self._begin(now)
         begin = at.until - int(section.overlap_s) if checkpoint else at.until
         deep = limit - at.rescanned >= section.rescan_interval_s
         if deep:
             begin = min(begin, limit - int(section.rescan_s))
         if section.since:
-            begin = max(begin, int(since))
+            begin = max(begin, int(section.since.timestamp()))
         columns = self._columns()
         for window in windows(begin, limit, self._pace):
             for batch, last in self._read(window, columns, new_from=at.until):
@@ -112,6 +111,14 @@ class Slurmdbd:
             for batch in self._track(at, columns, now):
                 batch.checkpoint = msgspec.to_builtins(at)
                 yield batch
+
+    def lag(self, checkpoint: SacctCheckpoint | None) -> Lag:
+        """By the end of the last window, beyond what the next poll is due to ask for; see
+        `Source.lag`. When slurmdbd purges its jobs is not known here.
+        """
+        section, now = self._section, self._context.now().timestamp()
+        at = checkpoint or self._begin(now)
+        return Lag(max(0.0, now - at.until - section.settle_s - section.interval_s))
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
@@ -157,6 +164,12 @@ class Slurmdbd:
             yield Finding(ok=True, text=text + self._hidden(users))
         except SourceError as error:
             yield Finding(ok=False, text=str(error))
+
+    def _begin(self, now: float) -> SacctCheckpoint:
+        """Where the very first poll begins."""
+        section, limit = self._section, int(now) - int(self._section.settle_s)
+        since = section.since.timestamp() if section.since else now - section.rescan_s
+        return SacctCheckpoint(until=min(int(since), limit), rescanned=limit)
 
     def _hidden(self, users: Counter[str]) -> str:
         """What it may mean that no run is another user's: slurmdbd does not say what it hides."""

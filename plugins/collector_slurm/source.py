@@ -15,6 +15,7 @@ from collector.source import (
     Context,
     Finding,
     Job,
+    Lag,
     Source,
     SourceError,
     Unreadable,
@@ -41,19 +42,19 @@ class SlurmSource(Source):
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what is new; see `Source.poll`."""
-        at = None
-        if checkpoint is not None:
-            at = msgspec.convert(checkpoint, SacctCheckpoint | JobcompCheckpoint)
         try:
             if self.section.mode == "jobcomp":
-                log = JobcompLog(self.section, self.context)
-                yield from log.poll(at if isinstance(at, JobcompCheckpoint) else None)
+                yield from JobcompLog(self.section, self.context).poll(_of_jobcomp(checkpoint))
             else:
-                if isinstance(at, JobcompCheckpoint):
-                    at = SacctCheckpoint(until=at.ended, rescanned=at.ended)
-                yield from self._slurmdbd().poll(at)
+                yield from self._slurmdbd().poll(_of_sacct(checkpoint))
         except StoppedError:
             return
+
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        """Tells how far a checkpoint is behind; see `Source.lag`."""
+        if self.section.mode == "jobcomp":
+            return JobcompLog(self.section, self.context).lag(_of_jobcomp(checkpoint))
+        return self._slurmdbd().lag(_of_sacct(checkpoint))
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
@@ -95,3 +96,21 @@ class SlurmSource(Source):
 
     def _slurmdbd(self) -> Slurmdbd:
         return Slurmdbd(self.section, self.context)
+
+
+def _of_jobcomp(checkpoint: Checkpoint | None) -> JobcompCheckpoint | None:
+    at = _converted(checkpoint)
+    return at if isinstance(at, JobcompCheckpoint) else None
+
+
+def _of_sacct(checkpoint: Checkpoint | None) -> SacctCheckpoint | None:
+    at = _converted(checkpoint)
+    if isinstance(at, JobcompCheckpoint):
+        return SacctCheckpoint(until=at.ended, rescanned=at.ended)
+    return at
+
+
+def _converted(checkpoint: Checkpoint | None) -> SacctCheckpoint | JobcompCheckpoint | None:
+    if checkpoint is None:
+        return None
+    return msgspec.convert(checkpoint, SacctCheckpoint | JobcompCheckpoint)

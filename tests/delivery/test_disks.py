@@ -1,8 +1,6 @@
 """A disk that is really full, and one that is really read-only: small file systems of our own."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,27 +9,13 @@ import pytest
 
 from collector.outbox import Entry, Outbox, OutboxError, OutboxFullError
 from tests.delivery.world import LIMITS, NOW, World, new_world
-
-
-def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+from tests.small_disk import mount, small_disk
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 12 MB; the write-ahead log of an outbox alone grows to 4 MB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small file system")
-    try:
-        mount("-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", str(path))
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small file system can be mounted here: {error}")
-    try:
+    with small_disk(tmp_path / "disk") as path:
         yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 @pytest.fixture

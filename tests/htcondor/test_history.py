@@ -188,6 +188,30 @@ def test_a_file_is_known_by_its_content(schedd: Schedd, reader: Reader, tmp_path
     assert reader.poll() == 0
 
 
+def test_a_file_that_was_copied_aside_and_put_back_is_read(
+    schedd: Schedd, reader: Reader, tmp_path: Path
+):
+    """After the schedd removed it unread, as the runbook says for a source that lags."""
+    schedd.append(ad(1))
+    reader.poll()
+    schedd.append(ad(2))
+    schedd.rotate()
+    [rotated] = tmp_path.glob("history.2*")
+    aside = tmp_path / "aside"
+    shutil.copy(rotated, aside)
+    for cluster in (3, 4, 5):
+        schedd.append(ad(cluster))
+        schedd.rotate()
+    schedd.append(ad(6))
+    assert not rotated.exists()
+    reader.poll()
+    assert "2.0" not in reader.seen
+    aside.rename(rotated)
+    reader.poll()
+    assert reader.seen["2.0"] == 1
+    assert reader.logs == [GAP]
+
+
 def test_the_order_of_the_names_does_not_matter(schedd: Schedd, reader: Reader):
     """Names are local times, which run backwards when summer time ends."""
     schedd.rotations = 99

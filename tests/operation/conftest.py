@@ -1,4 +1,4 @@
-"""What the tests of the Debian package share, made once in a process: a clean system, the package."""
+"""What tests of the Debian package share, made once in a process: a clean system, the package."""
 
 import shutil
 import sys

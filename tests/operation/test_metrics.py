@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,59 +21,15 @@ from collector.clock import utc_now
 from collector.config import MetricsSection
 from collector.metrics import Metrics
 from collector.outbox import Outbox
+from collector.record import Component, Record
 from collector.source import Lag
 from tests.auditor_server import RunningAuditor, start_auditor
+from tests.example_plugin import FIRST_START
 from tests.operation.manager import service
-from tests.site import LIMIT_S, Site, end, eventually
+from tests.operation.watched import Watched, free_port, samples
+from tests.site import LIMIT_S, NOBODY, Site, end, eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
-NOBODY = "http://127.0.0.1:9"
-Samples = dict[tuple[str, str], float]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class Watched(Site):
-    """A site whose daemon is asked over HTTP."""
-
-    def __post_init__(self) -> None:
-        self.port = free_port()
-        self.limits = ""
-        super().__post_init__()
-
-    def write_config(self) -> None:
-        self.more = (
-            f"metrics: {{listen: '127.0.0.1:{self.port}', free_limit_bytes: 0,"
-            f" textfile_interval_s: 0.1, textfile: {self.folder}/collector.prom{self.limits}}}\n"
-        )
-        super().write_config()
-
-    def get(self, page: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{page}", timeout=30) as said:
-                return said.status, said.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
-
-    def samples(self) -> Samples:
-        """(name, values of its labels in the order of their names) → value."""
-        status, text = self.get("/metrics")
-        return samples(text) if status == 200 else {}
-
-
-def samples(text: str) -> Samples:
-    return {
-        (sample.name, ",".join(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 @pytest.fixture
@@ -105,6 +60,66 @@ def test_every_job_is_in_the_counters(site: Watched):
         assert seen["auditor_collector_poll_seconds_count", "jobs"] >= 1
         assert seen["auditor_collector_sender_state", "sending"] == 1
         assert seen["auditor_collector_healthy", ""] == 1
+
+
+def test_each_outcome_has_its_counter(site: Watched, auditor: RunningAuditor):
+    """One job for each thing that can become of it: new, merged, updated, filtered, refused, …"""
+    with (site.folder / "my_package.py").open("a") as plugin:  # a job whose end is its start runs
+        plugin.write(
+            "\n_parse = JsonLinesSource.parse\n"
+            "def parse(self, raw, where):\n"
+            "    job = _parse(self, raw, where)\n"
+            "    if isinstance(job, Job) and job.stop_at == job.start_at:\n"
+            "        job.stop_at = None\n"
+            "    return job\n"
+            "JsonLinesSource.parse = parse\n"
+        )
+    first = int(FIRST_START.timestamp())
+    text = site.config.read_text()
+    site.config.write_text(text.replace("prefix: jobs,", "prefix: jobs, since: 2026-01-01,"))
+    with auditor.client() as client:
+        for number, amount in ((2, 2), (3, 3)):
+            start = FIRST_START + timedelta(seconds=number)
+            stop, cores = start + timedelta(seconds=60), Component("Cores", amount)
+            client.add(Record(f"jobs-{number}", start, stop, None, [cores]))
+    site.log(1, 2, 3)
+    site.log(4, cores=-1)
+    site.log(5, start=first - 100, end=first - 50)
+    site.log(6, end=first + 6)
+    site.log(6)
+    site.log(7, end=first + 7)
+    with service(site) as (process, _):
+
+        def count(outcome: str) -> float:
+            return site.samples().get((f"auditor_collector_{outcome}_total", "poll,jobs"), -1)
+
+        eventually(lambda: (count("records_sent"), count("records_refused")) == (3, 1))
+        site.log(7)
+        site.log(1)
+        eventually(lambda: (count("records_completed"), count("records_known")) == (1, 1))
+        seen = site.samples()
+        found = {outcome: count(outcome) for outcome in OUTCOMES}
+        assert end(process) == 0
+    assert found == OUTCOMES
+    filtered = ("auditor_collector_jobs_filtered_total", "poll,ended before since,jobs")
+    assert seen[filtered] == 1
+    assert seen["auditor_collector_pass_seconds_count", ""] >= 2
+    assert seen["auditor_collector_poll_seconds_count", "jobs"] >= 2
+    assert [name for name, _ in seen].count("auditor_collector_build_info") == 1
+
+
+OUTCOMES = {
+    "jobs_read": 10,
+    "records_new": 5,
+    "records_merged": 1,
+    "records_updated": 1,
+    "records_known": 1,
+    "records_rejected": 1,
+    "records_sent": 3,
+    "records_completed": 1,
+    "records_already_there": 1,
+    "records_refused": 1,
+}
 
 
 def test_health_is_green_when_all_is_well(site: Watched):
@@ -302,8 +317,11 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         outbox.put("jobs", [], read=1, filtered={"never started": 1})
         outbox.note_poll("jobs", ok=True, message="", now=now)
         outbox.note_sender("sending", "", now)
-        metrics = Metrics(MetricsSection(), outbox, ["jobs"], list, structlog.get_logger(), utc_now)
-        metrics.polled("jobs", "ok", 1, Lag(1, 2))
+        lags = {"jobs": Lag(1, 2)}
+        metrics = Metrics(
+            MetricsSection(), outbox, lambda: lags, list, structlog.get_logger(), utc_now
+        )
+        metrics.polled("jobs", "ok", 1)
         text = metrics.exposition().decode()
     return {
         family.name + ("_total" if family.type == "counter" else "")

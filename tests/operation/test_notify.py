@@ -12,9 +12,7 @@ import pytest
 
 from tests.auditor_server import RunningAuditor
 from tests.operation.manager import service
-from tests.site import LIMIT_S, Site, end, eventually
-
-NOBODY = "http://127.0.0.1:9"
+from tests.site import LIMIT_S, NOBODY, Site, end, eventually
 
 
 @pytest.fixture
