@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ import pytest
 import yaml
 
 from tests.auditor_server import RunningAuditor, start_auditor
-from tests.htcondor.schedd import Schedd, ad
 from tests.operation.manager import service
 from tests.operation.test_lag import Paused
 from tests.operation.watched import Watched, free_port
@@ -183,11 +181,7 @@ def test_source_behind_and_jobs_will_be_lost(tmp_path: Path, auditor: RunningAud
     """The Auditor is away, the outbox full, and the schedd rotates; over with the outage."""
     auditor.kill()
     site = Paused(tmp_path, auditor.url)
-    schedd, now_s = Schedd(tmp_path), int(time.time())
-    for cluster, age_s in enumerate((10_000, 9_000, 100), 1):
-        schedd.append(ad(cluster, EnteredCurrentStatus=now_s - age_s))
-        if age_s > 100:
-            schedd.rotate()
+    site.rotate_unread()
     prometheus = Prometheus(tmp_path, f"127.0.0.1:{site.port}")
     with service(site) as (daemon, _), prometheus.running():
         scene = Scene(site, prometheus, daemon)
