@@ -32,7 +32,7 @@ check: .venv/test  ## lint, types, and the built wheel without the checkout
 	bash .ci/check-wheel $(BIN)/python
 
 slow: .venv/slow  ## the slow tests, with a real Slurm, a browser and the public peers where they can be had
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm" -n 2 --dist loadgroup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm" -n 2 --dist loadfile
 
 bench: .venv/test  ## measure: outbox, sender, both plugins, a fleet
 	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done

@@ -28,9 +28,7 @@ def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = 
     """
     stream = stream or sys.stderr
     if style == "auto":
-        style = "journal" if _is_the_journal(stream) else "json"
-        if stream.isatty():
-            style = "console"
+        style = "console" if stream.isatty() else "journal" if is_the_journal(stream) else "json"
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -60,7 +58,7 @@ def set_up(level: str = "info", style: Format = "auto", stream: TextIO | None = 
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
 
 
-def _is_the_journal(stream: TextIO) -> bool:
+def is_the_journal(stream: TextIO) -> bool:
     """Whether it is what systemd connected to the journal, and not only inherited its variable.
 
     Source: systemd.exec(5), JOURNAL_STREAM.

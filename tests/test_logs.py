@@ -3,6 +3,11 @@
 import io
 import json
 import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -62,3 +67,26 @@ def test_the_level_says_what_is_written():
     """Below the level, nothing."""
     assert len(lines_of("json", "error")) == 1
     assert json.loads(lines_of("json", "debug")[0])["event"] == "hidden"
+
+
+@pytest.mark.parametrize(("inode", "priority"), [("{}", "<3>"), ("1{}", "")])
+def test_mistakes_in_the_configuration_are_errors_in_the_journal(
+    inode: str, priority: str, tmp_path: Path
+):
+    """Where standard error is the journal; where it is only that of a service further up, not."""
+    (tmp_path / "config.yaml").write_text("senders: {}\n")
+    read, write = os.pipe()
+    status = os.fstat(write)
+    subprocess.run(
+        [sys.executable, "-m", "collector", "check", "-c", "config.yaml"],
+        cwd=tmp_path,
+        stderr=write,
+        env={**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{inode.format(status.st_ino)}"},
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+    with os.fdopen(read) as said:
+        lines = said.read().splitlines()
+    assert len(lines) >= 2
+    assert all(re.match(f"{priority}[a-z]", line) for line in lines)

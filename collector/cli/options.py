@@ -1,5 +1,7 @@
 """Options and manners that several commands share."""
 
+import os
+import pwd
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -8,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from collector import logs
 from collector.config import Config, ConfigError, load
 from collector.source import find_plugin
 from collector.yamlfile import read_instant
@@ -63,20 +66,40 @@ class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
 
 
 def load_or_exit(path: Path) -> Config:
-    """The configuration; prints every mistake and exits with 78 if there is one."""
+    """The configuration; prints every mistake and exits with 78 if there is one.
+
+    Called by root, the command goes on as the user that the outbox's folder belongs to: it sees
+    what the service sees, and what it writes is the service's.
+    """
     try:
-        return load(path, find_plugin)
+        config = load(path, find_plugin)
     except ConfigError as error:
         exit_for_config(error)
+    if os.geteuid() == 0:
+        _become_owner_of(config.outbox.path.parent)
+    return config
+
+
+def _become_owner_of(folder: Path) -> None:
+    try:
+        owner = pwd.getpwuid(folder.stat().st_uid)
+    except (OSError, KeyError):  # there is no folder yet, or nobody of that number
+        return
+    if owner.pw_uid != 0:
+        os.initgroups(owner.pw_name, owner.pw_gid)
+        os.setgid(owner.pw_gid)
+        os.setuid(owner.pw_uid)
+        os.environ["HOME"] = owner.pw_dir  # where a scheduler's command looks for files of its user
 
 
 def exit_for_config(error: ConfigError) -> NoReturn:
     """Prints the mistakes and exits with 78."""
-    click.echo(str(error), err=True)
     count = len(error.mistakes)
-    click.echo(
+    summary = (
         f"{error.path}: {count} mistake{'s' if count != 1 else ''}; "
-        "config.example.yaml shows every key",
-        err=True,
+        "config.example.yaml shows every key"
     )
+    priority = "<3>" if logs.is_the_journal(sys.stderr) else ""
+    for line in (*str(error).splitlines(), summary):
+        click.echo(f"{priority}{line}", err=True)
     sys.exit(EXIT_CONFIG)

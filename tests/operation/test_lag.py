@@ -233,17 +233,21 @@ class Paused(Watched):
         )
         self.config.write_text(re.sub("  - .*\n", lambda _: sources, text))
 
+    def rotate_unread(self) -> None:
+        """Lets the schedd write three jobs and rotate; the outbox has room for the first only."""
+        schedd, now_s = Schedd(self.folder), int(time.time())
+        for cluster, age_s in enumerate((10_000, 9_000, 100), 1):
+            schedd.append(ad(cluster, EnteredCurrentStatus=now_s - age_s))
+            if age_s > 100:
+                schedd.rotate()
+
 
 def test_the_daemon_and_the_status_tell_of_a_paused_source(tmp_path: Path):
     """In /healthz, in the metrics, and by the command; all is well when the Auditor is back."""
     auditor = start_auditor(tmp_path / "auditor.db")
     auditor.kill()
     site = Paused(tmp_path, auditor.url)
-    schedd, now_s = Schedd(tmp_path), int(time.time())
-    for cluster, age_s in enumerate((10_000, 9_000, 100), 1):
-        schedd.append(ad(cluster, EnteredCurrentStatus=now_s - age_s))
-        if age_s > 100:
-            schedd.rotate()
+    site.rotate_unread()
     with service(site):
         lost = "source ap1: 2 h behind, and its log keeps 2 h only: jobs will be lost"
         eventually(lambda: lost in site.get("/healthz")[1])

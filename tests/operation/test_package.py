@@ -1,36 +1,16 @@
 """The Debian package: installs on a clean machine without a network, works, keeps the state."""
 
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.auditor_server import RunningAuditor
+from tests.operation.machine import Machine, copied, marks, run
 
 ROOT = Path(__file__).parents[2]
-SUITE = "bookworm"
-"""Debian's release whose Python is a 3.11, as the one that builds the package here has to be."""
-
-MISSING = [
-    reason
-    for holds, reason in (
-        (os.getuid() == 0, "not root, which chroot needs"),
-        (shutil.which("debootstrap"), "debootstrap is not installed"),
-        (shutil.which("dpkg-deb"), "dpkg-deb is not installed"),
-        (sys.version_info[:2] == (3, 11), f"this Python is not {SUITE}'s"),
-    )
-    if not holds
-]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),  # debootstrap and pip fetch a system and a dozen wheels
-    pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING) or "nothing is missing"),
-]
+pytestmark = marks
 
 HISTORY = ROOT / "tests" / "demo" / "spool" / "history"
 CONFIG = """\
@@ -40,57 +20,10 @@ outbox: {min_free_bytes: 0}
 """
 
 
-def run(*command: str | Path) -> str:
-    said = subprocess.run(
-        [str(word) for word in command],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env={"PATH": os.environ["PATH"], "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"},
-    )
-    assert said.returncode == 0, f"{command}: {said.stdout}{said.stderr}"
-    return said.stdout
-
-
-class Machine:
-    """A clean Debian, in a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def run(self, *command: str) -> str:
-        """Runs a command in it."""
-        return run("chroot", self.root, *command)
-
-    def run_alone(self, *command: str) -> str:
-        """Runs a command in it without any network."""
-        return run("unshare", "--net", "chroot", self.root, *command)
-
-
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    """Debian's smallest system with Python; nothing else."""
-    folder = Path(tempfile.mkdtemp(prefix="auditor-collector-machine-"))
-    folder.chmod(0o755)  # its root is what the service's user has to get through
-    try:
-        run("debootstrap", "--variant=minbase", "--include=python3", SUITE, folder)
-        yield Machine(folder)
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What .ci/package builds, of the files as they are."""
-    tree = tmp_path_factory.mktemp("package") / "tree"
-    shutil.copytree(
-        ROOT,
-        tree,
-        ignore=shutil.ignore_patterns(".*_cache", ".venv", ".demo", "dist", "__pycache__"),
-    )
-    run("bash", tree / ".ci" / "package", sys.executable)
-    return tree / "dist"
+def machine(clean_system: Path) -> Iterator[Machine]:
+    with copied(clean_system) as machine:
+        yield machine
 
 
 def test_a_node_without_network_installs_runs_upgrades_and_removes(
@@ -111,6 +44,9 @@ def test_a_node_without_network_installs_runs_upgrades_and_removes(
     ours = ("chroot", "--userspec=auditor-collector:auditor-collector", "/", "auditor-collector")
     assert "1 source(s)" in machine.run(*ours, "check", "--offline")
     period = ("--since", "2000-01-01", "--until", "2100-01-01")
+    machine.run(
+        "auditor-collector", "backfill", *period, "--dry-run"
+    )  # root's leave nothing of root's
     machine.run(*ours, "backfill", *period)
     with auditor.client() as client:
         records = list(client.stream_query())
