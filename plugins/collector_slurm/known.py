@@ -40,4 +40,4 @@ class Known:
 
 def _digest(run: Run) -> int:
     """64 bits that tell a row from any other."""
-    return hash(tuple(run.values.items()))
+    return hash((*run.values, *run.values.values()))
