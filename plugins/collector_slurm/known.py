@@ -11,25 +11,26 @@ from itertools import islice
 from collector_slurm import sacct
 from collector_slurm.sacct import Run
 
-_LIMIT_RUNS = 100_000
-"""About 10 MiB; beyond that the oldest are read again."""
+LIMIT_RUNS = 50_000
+"""About 6 MB; beyond that the oldest are read again."""
 
 
 class Known:
     """Runs that were read, by all that their rows say."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_runs: int = LIMIT_RUNS) -> None:
+        self._limit_runs = limit_runs
         self._ends: dict[int, float] = {}
 
     def __contains__(self, run: Run) -> bool:
-        return _digest(run) in self._ends
+        return bool(self._ends) and _digest(run) in self._ends
 
     def add(self, runs: Iterable[Run]) -> None:
         """Remembers runs whose batch is stored, but for those that slurmdbd does not know whole."""
-        for run in runs:
+        for run in runs if self._limit_runs else ():
             if sacct.left_out(run) not in sacct.LATER:
                 self._ends[_digest(run)] = sacct.ended(run)
-        surplus = max(0, len(self._ends) - _LIMIT_RUNS)
+        surplus = max(0, len(self._ends) - self._limit_runs)
         for digest in list(islice(self._ends, surplus)):
             del self._ends[digest]
 

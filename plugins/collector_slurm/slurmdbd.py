@@ -99,7 +99,7 @@ class Slurmdbd:
         self._known.forget(limit - max(section.overlap_s, section.rescan_s))
         columns = self._columns()
         for window in windows(begin, limit, self._pace):
-            for batch, last in self._read(window, columns, self._known, new_from=at.until):
+            for batch, last in self._read(window, columns, self._known, at.until):
                 if last:
                     at.until = max(at.until, window.end)
                     if deep and window.end >= limit:
@@ -128,7 +128,7 @@ class Slurmdbd:
         begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
         columns = self._columns()
         for window in windows(begin, end, self._pace):
-            for batch, last in self._read(window, columns, Known()):
+            for batch, last in self._read(window, columns, Known(0)):
                 if last:
                     batch.progress = (window.end - begin) / (end - begin)
                 yield batch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collector.source import Batch
-from collector_slurm import known, slurmdbd
+from collector_slurm import slurmdbd
 from collector_slurm.known import Known
 from collector_slurm.sacct import Run
 from collector_slurm.source import SlurmSource
@@ -97,11 +97,10 @@ def test_a_backfill_reads_what_polls_have_read(tmp_path: Path):
     assert set(jobs(watched.source.backfill(begin, NOW))) == {"1", "2"}
 
 
-def test_no_more_is_remembered_than_can_come_again(monkeypatch: pytest.MonkeyPatch):
+def test_no_more_is_remembered_than_can_come_again():
     """By age and, on a cluster that ends jobs faster, by number; the newest stay."""
-    monkeypatch.setattr(known, "_LIMIT_RUNS", 10)
     made = [Run(row(str(end), End=str(end)), {}) for end in range(1, 31)]
-    of = Known()
+    of = Known(10)
     for at in range(0, len(made), 7):
         of.add(made[at : at + 7])
     assert [run in of for run in made] == [False] * 20 + [True] * 10
