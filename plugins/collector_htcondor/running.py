@@ -63,17 +63,15 @@ class QueueReader(JobReader):
         universe = texts.get(b"JobUniverse")
         if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
             return "runs as a routed job"
-        spoofs_cores = universe in WITHOUT_SLOT and b"CpusProvisioned" in texts
-        spoofed = "CpusProvisioned" if spoofs_cores else ""
-        fields = self._fields(texts, raw, 0, spoofed)
+        spoofed = universe in WITHOUT_SLOT and b"CpusProvisioned" in texts
+        fields = self._fields(texts, raw, 0, "CpusProvisioned" if spoofed else "")
         return Job(
             id=_id_of(raw, identity[1].decode(errors="replace"), start),
             start_at=datetime.fromtimestamp(start, UTC),
             stop_at=None,
             fields={name: value for name, value in fields.items() if not _GROWS.fullmatch(name)},
             raw=raw,
-            where=where,
-            suspicious=spoofs_cores,
+            where=where,  # not suspicious yet: it is counted once, with its end
         )
 
 
