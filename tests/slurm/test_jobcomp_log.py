@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from collector.source import Batch, Job, Unreadable
 from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
-from tests.slurm.standin import CAPTURED_AT, LOG, filtered, jobs, quiet, row, source, standin, written
+from tests.slurm.standin import (
+    CAPTURED_AT,
+    LOG,
+    filtered,
+    jobs,
+    quiet,
+    row,
+    source,
+    standin,
+    written,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
