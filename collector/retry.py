@@ -59,7 +59,7 @@ def _retry_job(row: RejectedRow, mapped: MappedSource, outbox: Outbox) -> str:
         if reason := left_out(job, mapped.source.section, mapped.mapping):
             outbox.put(row.source, [], filtered={reason: 1}, origin="retry", readmitted=[row.id])
             return "filtered"
-        entry = Entry.of(mapped.mapping.record(job))
+        entry = Entry.of(mapped.mapping.record(job), suspicious=job.suspicious)
     except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
         return _still(row, reason_of(error), outbox)
     put = outbox.put(

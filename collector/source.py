@@ -154,7 +154,7 @@ class Source(ABC):
     """Reads one scheduler's accounting.
 
     One object reads one source for as long as the configuration stays the same. It is called by
-    one thread at a time, and keeps no state that a checkpoint does not hold.
+    one thread at a time, and keeps no state that a checkpoint does not hold, but to save work.
     """
 
     Section: ClassVar[type[SourceSection]] = SourceSection

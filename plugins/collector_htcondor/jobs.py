@@ -48,7 +48,8 @@ _NEEDED = frozenset(
     }
 )
 _CUMULATIVE = frozenset({"CumulativeRemoteUserCpu", "CumulativeRemoteSysCpu"})
-_ID = re.compile(rb'"(.+#\d+\.\d+#(\d{1,11}))"\Z')
+IDENTITY = re.compile(rb'"(.+#\d+\.\d+#(\d{1,11}))"\Z')
+"""The text of a GlobalJobId: what is in its quotes, and the time at which the job was made."""
 _COMPLETED, _REMOVED = b"4", b"3"
 _ON_A_SLOT = frozenset((b"2", b"6", b"7"))
 """Running, transferring output, suspended."""
@@ -110,13 +111,13 @@ class JobReader:
         """
         texts = self._reader.texts(raw)
         get = texts.get
-        identity = _ID.match(get(b"GlobalJobId", b""))
+        identity = IDENTITY.match(get(b"GlobalJobId", b""))
         status = get(b"JobStatus")
         if identity is None:
             return _unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
         if status != _COMPLETED and status != _REMOVED:  # noqa: PLR1714 - the hot path
             return _unreadable(raw, where, texts, b"JobStatus", "3 (removed) or 4 (completed)")
-        made, entered = int(identity[2]), _instant(get(b"EnteredCurrentStatus"))
+        made, entered = int(identity[2]), instant(get(b"EnteredCurrentStatus"))
         earliest = made - _CLOCK_STEP_S
         if not 0 < earliest <= entered:
             expected = f"a time after {made}, when the job was made"
@@ -125,17 +126,17 @@ class JobReader:
         if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
             return ROUTED
 
-        start = _instant(get(b"JobCurrentStartDate"))
+        start = instant(get(b"JobCurrentStartDate"))
         in_life = earliest <= start <= entered + _CLOCK_STEP_S
         stop = entered
         if status == _REMOVED and (before := get(b"LastJobStatus")) not in _ON_A_SLOT:
             if before != _COMPLETED and not (
-                in_life and (_instant(get(b"JobRunCount")) or _instant(get(b"NumShadowStarts")))
+                in_life and (instant(get(b"JobRunCount")) or instant(get(b"NumShadowStarts")))
             ):
                 return NEVER_STARTED
             last_s = _number(get(b"LastRemoteWallClockTime", get(b"RemoteWallClockTime"))) or 0
             stop = round(min(entered, start + last_s))
-            completed = _instant(get(b"CompletionDate"))
+            completed = instant(get(b"CompletionDate"))
             if before == _COMPLETED and stop < completed <= entered:
                 stop = completed
         if not in_life:
@@ -147,7 +148,7 @@ class JobReader:
         if wrong and self._rejects:
             return Unreadable(raw, where, f"impossible values, which a user can set: {wrong}")
         if self._total:
-            first = _instant(get(b"JobStartDate"))
+            first = instant(get(b"JobStartDate"))
             if not earliest <= first <= start:
                 first = start if get(b"JobRunCount") == b"1" else made
             all_s = _number(get(b"RemoteWallClockTime")) or 0
@@ -204,14 +205,14 @@ class EpochReader(JobReader):
         if not raw.startswith(b"EPOCH ", raw.rfind(b"\n*** ") + 5):
             return NO_END
         texts = self._reader.texts(raw)
-        identity = _ID.match(texts.get(b"GlobalJobId", b""))
+        identity = IDENTITY.match(texts.get(b"GlobalJobId", b""))
         if identity is None:
             return _unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
-        made, stop = int(identity[2]), _instant(texts.get(b"EpochWriteDate"))
+        made, stop = int(identity[2]), instant(texts.get(b"EpochWriteDate"))
         if not 0 < made - _CLOCK_STEP_S <= stop:
             expected = f"a time after {made}, when the job was made"
             return _unreadable(raw, where, texts, b"EpochWriteDate", expected)
-        start = _instant(texts.get(b"JobCurrentStartDate"))
+        start = instant(texts.get(b"JobCurrentStartDate"))
         if not made - _CLOCK_STEP_S <= start <= stop + _CLOCK_STEP_S:
             expected = f"a time between {made} and {stop}, the end of the run"
             return _unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
@@ -244,7 +245,7 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
         text = get(name)
         if text is None or text == get(usual) or text in _UNSET:
             continue
-        if not earliest <= _instant(text) <= latest:
+        if not earliest <= instant(text) <= latest:
             wrong.append(name.decode())
     if (_number(get(b"RemoteWallClockTime")) or 0) > latest - made:
         wrong.append("RemoteWallClockTime")
@@ -254,7 +255,7 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
     for name in (b"RemoteUserCpu", b"RemoteSysCpu"):
         text = get(name)
         if text is not None and text != b"0.0":
-            limit_s = _CPU_FACTOR * max(_instant(cores), 1) * (stop - start) + _CPU_SLACK_S
+            limit_s = _CPU_FACTOR * max(instant(cores), 1) * (stop - start) + _CPU_SLACK_S
             if (_number(text) or 0) > limit_s:
                 wrong.append(name.decode())
     return ", ".join(wrong)
@@ -266,7 +267,7 @@ def _unreadable(raw: bytes, where: str, texts: Texts, name: bytes, expected: str
     return Unreadable(raw, where, f"{name.decode()} {shown}; expected {expected}")
 
 
-def _instant(text: bytes | None) -> int:
+def instant(text: bytes | None) -> int:
     """An instant in epoch seconds, or a count; 0 for what is none."""
     if text is not None and text.isdigit() and len(text) <= _INSTANT_DIGITS:
         return int(text)

@@ -7,7 +7,8 @@ the one that read it, since only then its record is known to be stored with the 
 names it; a crash at any point leaves the file, or a name that is there no more.
 
 Where files are kept, what was read is known by the time of writing, and by name for the last
-minute: a file that is put back with an older time is not read.
+minute: a file that is put back with an older time is not read. After the clock was set back, all
+files are read once more.
 """
 
 import os
@@ -64,8 +65,7 @@ class PerJobDirectory:
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Removes what the checkpoint covers, if asked for, and reads what is new."""
-        at = _Checkpoint() if checkpoint is None else _known(checkpoint)
-        files = self._files()
+        at, files = self._begin(checkpoint), self._files()
         if self._section.remove:
             at.read = self._remove(at.read, files)
         new = self._new(files, at)
@@ -75,7 +75,7 @@ class PerJobDirectory:
             for file in some:
                 self._take(batch, file)
                 at.read[file.name] = file.written_ns
-            at.until_ns = max(at.until_ns, some[-1].written_ns)
+            at.until_ns = max(at.until_ns, min(some[-1].written_ns, self._now_ns()))
             if not self._section.remove:
                 oldest_ns = at.until_ns - _SLACK_NS
                 at.read = {name: ns for name, ns in at.read.items() if ns >= oldest_ns}
@@ -88,8 +88,7 @@ class PerJobDirectory:
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         """By the oldest file that is not read; HTCondor removes none. See `Source.lag`."""
-        at = _Checkpoint() if checkpoint is None else _known(checkpoint)
-        new = self._new(self._files(), at)
+        new = self._new(self._files(), self._begin(checkpoint))
         if not new:
             return Lag(0)
         return Lag(max(0.0, self._context.now().timestamp() - new[0].written_ns / _NS))
@@ -154,6 +153,16 @@ class PerJobDirectory:
                 "`condor_config_val PER_JOB_HISTORY_DIR` says on the machine of the schedd"
             ) from error
         return sorted(found)
+
+    def _begin(self, checkpoint: Checkpoint | None) -> _Checkpoint:
+        """What was read; nothing, if that was while the clock was ahead: files since then are older
+        than those that were read.
+        """
+        at = _Checkpoint() if checkpoint is None else _known(checkpoint)
+        return at if at.until_ns <= self._now_ns() + _SLACK_NS else _Checkpoint(read=at.read)
+
+    def _now_ns(self) -> int:
+        return int(self._context.now().timestamp()) * _NS
 
     def _new(self, files: list[_File], at: _Checkpoint) -> list[_File]:
         """Those that were not read."""

@@ -162,8 +162,9 @@ class CondorHistory:
         section, now = self._section, int(self._context.now().timestamp())
         limit = now - int(section.settle_s)
         at = before or self._begin(now)
+        at.until = min(at.until, limit)  # later only if the clock was ahead
         new_from, begin = at.until, at.until - (int(section.overlap_s) if before else 0)
-        deep = limit - at.rescanned >= section.rescan_interval_s
+        deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
         if deep:
             begin = min(begin, limit - int(section.rescan_s))
         if section.since:

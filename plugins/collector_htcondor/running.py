@@ -23,13 +23,12 @@ import msgspec
 from collector.command import StoppedError
 from collector.source import Batch, Checkpoint, Context, Job, SourceError, Stop, Unreadable
 from collector_htcondor import classad, query
-from collector_htcondor.jobs import WITHOUT_SLOT, JobReader
+from collector_htcondor.jobs import IDENTITY, WITHOUT_SLOT, JobReader, instant
 from collector_htcondor.section import HTCondorSection
 
 WHERE = "condor_q"
 _BATCH_RUNS = 1000
 _WAIT_S = 86400
-_ID = re.compile(rb'"(.+#\d+\.\d+#\d{1,11})"\Z')
 _RUNNING, _OVER = (b"2", b"6", b"7"), (b"3", b"4")
 _GROWS = re.compile(
     r"(?i)Run(UserCpu|SysCpu|WallClockTime)|(Cumulative)?Remote(UserCpu|SysCpu|WallClockTime)|"
@@ -55,25 +54,23 @@ class QueueReader(JobReader):
     def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
         """Makes a job of one ad; see `JobReader.job`."""
         texts = self._reader.texts(raw)
-        identity = _ID.match(texts.get(b"GlobalJobId", b""))
-        start = _number(texts.get(b"JobCurrentStartDate"))
+        identity = IDENTITY.match(texts.get(b"GlobalJobId", b""))
+        start = instant(texts.get(b"JobCurrentStartDate"))
         if identity is None or not start or texts.get(b"JobStatus") not in _RUNNING:
             reason = "expected the ad of a running job, with GlobalJobId and JobCurrentStartDate"
             return Unreadable(raw, where, reason)
         universe = texts.get(b"JobUniverse")
         if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
             return "runs as a routed job"
-        spoofs_cores = universe in WITHOUT_SLOT and b"CpusProvisioned" in texts
-        spoofed = "CpusProvisioned" if spoofs_cores else ""
-        fields = self._fields(texts, raw, 0, spoofed)
+        spoofed = universe in WITHOUT_SLOT and b"CpusProvisioned" in texts
+        fields = self._fields(texts, raw, 0, "CpusProvisioned" if spoofed else "")
         return Job(
             id=_id_of(raw, identity[1].decode(errors="replace"), start),
             start_at=datetime.fromtimestamp(start, UTC),
             stop_at=None,
             fields={name: value for name, value in fields.items() if not _GROWS.fullmatch(name)},
             raw=raw,
-            where=where,
-            suspicious=spoofs_cores,
+            where=where,  # not suspicious yet: it is counted once, with its end
         )
 
 
@@ -187,8 +184,8 @@ class Running:
             of_jobs: those of them by job.
         """
         status = classad.attribute(raw, "JobStatus")
-        identity = _ID.match(classad.attribute(raw, "GlobalJobId") or b"")
-        start = _number(classad.attribute(raw, "JobCurrentStartDate"))
+        identity = IDENTITY.match(classad.attribute(raw, "GlobalJobId") or b"")
+        start = instant(classad.attribute(raw, "JobCurrentStartDate"))
         if identity is None or not start:
             return
         job_id = identity[1].decode(errors="replace")
@@ -201,7 +198,7 @@ class Running:
                 batch.jobs.append(job)
         if self._section.mode == "epochs":
             return
-        last_s = _number((classad.attribute(raw, "LastRemoteWallClockTime") or b"").split(b".")[0])
+        last_s = instant((classad.attribute(raw, "LastRemoteWallClockTime") or b"").split(b".")[0])
         if status not in _RUNNING and run_id in of.runs:
             ended = self._ended.job(raw, WHERE) if status in _OVER else None
             if isinstance(ended, Job):
@@ -213,7 +210,7 @@ class Running:
         for earlier in of_jobs.get(job_id, []):
             began = of.runs.get(earlier, start)
             if began < start:  # it ended, and the next run began, between two polls
-                exact = _number(classad.attribute(raw, "JobLastStartDate")) == began
+                exact = instant(classad.attribute(raw, "JobLastStartDate")) == began
                 if exact and 0 < last_s <= start - began:
                     batch.stops.append(_stop(earlier, began + last_s))
                     del of.runs[earlier]
@@ -245,7 +242,3 @@ def _stop(run_id: str, epoch_s: int) -> Stop:
 def _id_of(raw: bytes, job_id: str, start: int) -> str:
     first = classad.attribute(raw, "JobStartDate")
     return job_id if first == b"%d" % start else f"{job_id}#{start}"
-
-
-def _number(text: bytes | None) -> int:
-    return int(text) if text is not None and text.isdigit() and len(text) <= 11 else 0  # noqa: PLR2004 - digits of an instant

@@ -31,9 +31,9 @@ class HTCondorSection(SourceSection, kw_only=True):
     remove: bool = False
     """With `mode: per_job`: whether files are removed once their records are stored."""
     run: Runs = "last"
-    """With `mode: history`, what the record of a job that ran more than once stands for: its `last`
-    run, from its real start to its real end; the same under the id that this run has with `mode:
-    epochs` (`named`); or all its runs in `total`, as long before its end as all together."""
+    """What the record of a job that ran more than once stands for: its `last` run, from its real
+    start to its real end; the same under the id that this run has with `mode: epochs` (`named`); or
+    all its runs in `total`, as long before its end as all together. `mode: epochs` ignores it."""
     suspicious: Suspicious = "flag"
     """What becomes of a job with impossible values, which its user may have set: `flag` records it,
     with the field `Suspicious` naming them; `reject` puts it into the rejected table."""

@@ -115,11 +115,12 @@ def differences(old: dict[str, Any]) -> list[str]:
         )
     mega = [
         entry["name"]
-        for entry in old.get("components", [])
+        for entry in old.get("components") or []
         if entry.get("key_type") == "IntegerMega" and str(entry["key"]).startswith("Max")
     ]
     found += [f"component {name}: in MiB; theirs cuts the last digit of bytes" for name in mega]
-    if len(old.get("sites", [])) > 1 and all(site.get("only_if") for site in old["sites"]):
+    sites = old.get("sites") or []
+    if len(sites) > 1 and all(site.get("only_if") for site in sites):
         found.append("jobs of no site are recorded without site_id; theirs leaves them out")
     return found + [f"{key}: not a key of theirs; left out" for key in sorted(set(old) - _KNOWN)]
 

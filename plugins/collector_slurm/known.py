@@ -5,8 +5,8 @@ row is as it was when its batch was stored brings nothing new, so its job is not
 This saves work only: without it, as after a start, the same is read, and known by the outbox.
 """
 
+import heapq
 from collections.abc import Iterable
-from itertools import islice
 
 from collector_slurm import sacct
 from collector_slurm.sacct import Run
@@ -31,7 +31,8 @@ class Known:
             if sacct.left_out(run) not in sacct.LATER:
                 self._ends[_digest(run)] = sacct.ended(run)
         surplus = max(0, len(self._ends) - self._limit_runs)
-        for digest in list(islice(self._ends, surplus)):
+        # A re-scan begins with the oldest: it must not push out what it comes to next.
+        for digest in heapq.nsmallest(surplus, self._ends, key=self._ends.__getitem__):
             del self._ends[digest]
 
     def forget(self, before: float) -> None:

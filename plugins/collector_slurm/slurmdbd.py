@@ -90,8 +90,9 @@ class Slurmdbd:
         section, now = self._section, int(self._context.now().timestamp())
         limit = now - int(section.settle_s)
         at = checkpoint or self._begin(now)
+        at.until = min(at.until, limit)  # later only if the clock was ahead
         begin = at.until - int(section.overlap_s) if checkpoint else at.until
-        deep = limit - at.rescanned >= section.rescan_interval_s
+        deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
         if deep:
             begin = min(begin, limit - int(section.rescan_s))
         if section.since:

@@ -112,7 +112,7 @@ def _of_jobcomp(checkpoint: Checkpoint | None) -> JobcompCheckpoint | None:
 def _of_sacct(checkpoint: Checkpoint | None) -> SacctCheckpoint | None:
     at = _converted(checkpoint)
     if isinstance(at, JobcompCheckpoint):
-        return SacctCheckpoint(until=at.ended, rescanned=at.ended)
+        return SacctCheckpoint(until=at.ended, rescanned=at.ended) if at.ended else None
     return at
 
 

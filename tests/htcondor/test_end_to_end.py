@@ -61,7 +61,10 @@ def test_a_job_that_was_written_twice_is_accounted_as_first_written(
 def test_jobs_with_impossible_values_are_flagged_or_rejected_and_counted(
     site: CondorSite, auditor: RunningAuditor, reject: bool
 ):
-    """As configured; once, however often they are read. (65.0 ran; 125.0 never did.)"""
+    """As configured; once, however often they are read. (65.0 ran; 125.0 never did.)
+
+    Also when they were rejected, and are admitted by `retry` after the configuration was changed.
+    """
     shutil.copy(CASES / "spoofed" / "input" / "history", site.folder / "history")
     keys = site.config.read_text().replace("interval_s: 0.05,", "suspicious: reject,", int(reject))
     site.config.write_text(keys)
@@ -72,11 +75,21 @@ def test_jobs_with_impossible_values_are_flagged_or_rejected_and_counted(
     suspicious = [
         number for number, one in held(auditor).items() if one.meta and "suspicious" in one.meta
     ]
-    counts = json.loads(site.run("status", "--json").stdout)["sources"]["ap1"]["counts"]
+
+    def counted() -> dict[str, int]:
+        counts: dict[str, int] = json.loads(site.run("status", "--json").stdout)["sources"]["ap1"][
+            "counts"
+        ]
+        return counts
+
+    counts = counted()
     if reject:
         assert suspicious == []
         assert counts["rejected"] == 2  # by the poll, and by the backfill
         assert "suspicious" not in counts
+        site.config.write_text(keys.replace("suspicious: reject,", ""))
+        site.run("rejected", "retry", "--all")
+        assert counted()["suspicious"] == 1
     else:
         assert suspicious == ["65.0"]
         assert counts["suspicious"] == 1

@@ -138,6 +138,27 @@ def test_files_are_kept_unless_asked_for_and_read_once(folder: Path):
     assert len(list(folder.glob("history.[123].0"))) == 3
 
 
+def test_a_clock_that_was_ahead_makes_no_file_wait_or_be_lost(folder: Path):
+    """Be it the schedd's, or that of the collector too: later files have an earlier time."""
+    pool = Pool(folder.parent)
+    keeping = pool.source(mode="per_job", per_job_history=folder)
+    write(folder, 1, pool.now_s + 9000)  # by a schedd, or a file server, that is ahead
+    found, checkpoint = poll(keeping, None)
+    assert found == ["1.0"]
+    write(folder, 2, pool.now_s - 5)
+    found, checkpoint = poll(keeping, checkpoint)
+    assert found == ["2.0"]
+    pool.now_s += 9000
+    write(folder, 3, pool.now_s)
+    found, checkpoint = poll(keeping, checkpoint)
+    assert found == ["3.0"]
+    pool.now_s -= 8000
+    write(folder, 4, pool.now_s - 500)
+    found, checkpoint = poll(keeping, checkpoint)
+    assert "4.0" in found
+    assert poll(keeping, checkpoint) == ([], checkpoint)
+
+
 def test_what_a_kept_directory_leaves_in_the_checkpoint_is_bounded(folder: Path):
     """Names of the last minute, not of all time."""
     for cluster in range(1, 50):

@@ -225,6 +225,22 @@ def test_what_leaves_the_queue_late_is_found_by_overlap_and_rescan(pool: Pool):
     assert "3.0" not in found
 
 
+@pytest.mark.parametrize("ahead_s", [7200, 10**8])
+def test_a_clock_that_was_ahead_makes_no_job_wait_or_be_lost(pool: Pool, ahead_s: int):
+    """Polls had read "all" up to a time to come; set back, the clock does not come there soon."""
+    source = pool.source(overlap_s=1000, rescan_s=200_000, rescan_interval_s=10_000)
+    fill(pool.schedd(), [1])
+    pool.now_s += ahead_s
+    _, checkpoint, _ = poll(source)
+    pool.now_s -= ahead_s - 3600
+    pool.schedd().append(ad(2, EnteredCurrentStatus=NOW_S + 2000))
+    found, checkpoint, _ = poll(source, checkpoint)
+    assert "2.0" in found
+    pool.now_s += 2000
+    found, _, _ = poll(source, checkpoint)
+    assert found == []
+
+
 def test_jobs_that_are_not_accounted_are_counted_once(pool: Pool):
     """Although the overlap reads them again."""
     idle = {"JobStatus": 3, "LastJobStatus": 1, "JobRunCount": None, "NumShadowStarts": None}

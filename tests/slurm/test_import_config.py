@@ -120,6 +120,15 @@ def test_another_programs_configuration_is_refused():
         convert({"schedd_names": ["a"], "meta": {}, "components": []})
 
 
+@pytest.mark.parametrize("key", ["sites", "meta", "components", "job_filter"])
+def test_a_key_without_a_value_is_as_good_as_none(key: str):
+    """YAML's null, as where all lines below a key are comments."""
+    old = yaml.safe_load(OLD)
+    del old[key]
+    without = convert(old), differences(old)
+    assert (convert({**old, key: None}), differences({**old, key: None})) == without
+
+
 def recorded_by_the_old_one() -> dict[str, tuple[int, int, str]]:
     """Start, end and cores of what the old collector records of the captured rows.
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from collector.source import Batch, Job, Unreadable
 from collector_slurm.sacct import ENDED_STATES
 from collector_slurm.source import SlurmSource
-from tests.slurm.standin import LOG, filtered, jobs, quiet, row, source, standin, written
+from tests.slurm.standin import (
+    CAPTURED_AT,
+    LOG,
+    filtered,
+    jobs,
+    quiet,
+    row,
+    source,
+    standin,
+    written,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -296,6 +306,15 @@ def test_the_other_mode_goes_on_where_this_one_ended(tmp_path: Path):
     start, end = str(checkpoint["ended"] - 60), str(checkpoint["ended"] + 1)
     sacct = standin(tmp_path, written(tmp_path, [row("999", Submit=start, Start=start, End=end)]))
     assert set(jobs(source(quiet(now), sacct=sacct).poll(checkpoint))) == {"999"}
+
+
+def test_the_other_mode_begins_as_at_first_when_this_one_read_no_run(tmp_path: Path):
+    """A log of jobs that never ran says of no time that all until then was read; 1970 is none."""
+    log = tmp_path / "log"
+    log.write_text(line(1, "2026-11-24T00:00:00", "2026-11-24T00:00:00", NodeList="(null)"))
+    checkpoint = list(over(log).poll(None))[-1].checkpoint
+    first, *_ = source(sacct=standin(tmp_path), window_s=9000).poll(checkpoint)
+    assert first.checkpoint["until"] > CAPTURED_AT.timestamp() - 86400
 
 
 def test_a_check_says_how_much_there_is(tmp_path: Path):

@@ -106,3 +106,16 @@ def test_no_more_is_remembered_than_can_come_again():
     assert [run in of for run in made] == [False] * 20 + [True] * 10
     of.forget(26)
     assert [run in of for run in made] == [False] * 25 + [True] * 5
+
+
+def test_a_re_scan_of_more_than_is_remembered_forgets_nothing_newer():
+    """Read once more from the oldest on, those that do not fit are read again, and only those."""
+    made = [Run(row(str(end), End=str(end)), {}) for end in range(1, 13)]
+    of = Known(10)
+    of.add(made)
+    again = []
+    for run in made:
+        if run not in of:
+            again.append(run)
+            of.add([run])
+    assert again == made[:2]

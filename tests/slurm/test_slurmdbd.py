@@ -216,6 +216,17 @@ def test_a_run_that_reaches_slurmdbd_very_late_is_found_by_the_re_scan(tmp_path:
         checkpoint = batches[-1].checkpoint
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=50), timedelta(days=300)])
+def test_a_clock_that_was_ahead_makes_no_run_wait_or_be_lost(tmp_path: Path, ahead: timedelta):
+    """A poll had read "all" up to a time to come; set back, the clock does not come there soon."""
+    before = NOW - timedelta(minutes=30)
+    checkpoint = list(over(tmp_path, now=before + ahead).poll(None))[-1].checkpoint
+    batches = list(over(tmp_path, row("7")).poll(checkpoint))
+    assert set(jobs(batches)) == {"7"}
+    later = over(tmp_path, row("7"), now=NOW + timedelta(seconds=9), overlap_s=0)
+    assert not jobs(later.poll(batches[-1].checkpoint))
+
+
 def test_a_task_is_told_by_its_own_id_although_slurmdbd_learns_it_late(tmp_path: Path):
     """The first reading has an End but no Partition; it is left to the next poll."""
     early = row("35", Submit=str(END - 1), Start=str(END - 1))
