@@ -161,6 +161,18 @@ def test_records_rejected(scene: Scene):
     scene.fires("AuditorCollectorRecordsRejected")
 
 
+def test_records_rejected_before_anybody_looked(tmp_path: Path, auditor: RunningAuditor):
+    """In the first poll: Prometheus never sees the counter at 0."""
+    site = Watched(tmp_path, auditor.url)
+    site.log(1, cores=-1)
+    prometheus = Prometheus(tmp_path, f"127.0.0.1:{site.port}")
+    with service(site) as (daemon, _):
+        rejected = ("auditor_collector_rejected_records", "job")
+        eventually(lambda: site.samples().get(rejected) == 1)
+        with prometheus.running():
+            Scene(site, prometheus, daemon).fires("AuditorCollectorRecordsRejected")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="not root, who mounts a small disk")
 def test_disk_nearly_full(tmp_path: Path, auditor: RunningAuditor):
     """The outbox lies on a disk of 500 MB: the limit is the shipped one."""
