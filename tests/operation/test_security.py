@@ -2,8 +2,8 @@
 
 import http.server
 import json
-import re
 import os
+import re
 import shutil
 import socket
 import subprocess
