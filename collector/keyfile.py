@@ -12,7 +12,9 @@ def exposed(key: Path) -> str | None:
     try:
         status = key.stat()
     except OSError as error:
-        return f"{key}: cannot be read: {error.strerror}"
+        given = key.is_relative_to("/run/credentials")
+        hint = " (systemd puts it there only while the service runs)" if given else ""
+        return f"{key}: cannot be read: {error.strerror}{hint}"
     allowed = 0o640 if status.st_uid == 0 else 0o600
     mode = stat.S_IMODE(status.st_mode)
     if not mode & ~(allowed | 0o100):

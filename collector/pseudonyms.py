@@ -25,8 +25,9 @@ _CREDENTIAL = "pseudonym-key"
 _HOW = (
     "to make one: (umask 077; head -c 32 /dev/urandom | base64 > "
     "/etc/auditor-collector/pseudonym-key); give it to systemd "
-    "(LoadCredential=pseudonym-key:/etc/auditor-collector/pseudonym-key), "
-    "or name its file in pseudonym_key"
+    "(LoadCredential=pseudonym-key:/etc/auditor-collector/pseudonym-key; commands by hand find it "
+    "while the service runs, as pseudonym_key: "
+    "/run/credentials/auditor-collector.service/pseudonym-key), or name its file in pseudonym_key"
 )
 
 

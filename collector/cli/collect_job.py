@@ -8,12 +8,12 @@ import click
 import structlog
 
 from collector import logs
-from collector.cli.options import CONTEXT, config_option
+from collector.cli.options import CONTEXT, config_option, load_as_owner
 from collector.clock import utc_now
 from collector.collect import Collected, make_sources, store
-from collector.config import ConfigError, load
+from collector.config import ConfigError
 from collector.outbox import Outbox, OutboxError
-from collector.source import SourceError, find_plugin
+from collector.source import SourceError
 
 
 @click.command(context_settings=CONTEXT)
@@ -34,7 +34,7 @@ def command(config_path: Path, name: str, job_id: str) -> None:
     logs.set_up("warning")
     log = structlog.get_logger().bind(source=name, job=job_id)
     try:
-        config = load(config_path, find_plugin)
+        config = load_as_owner(config_path)
         mapped = next(
             (one for one in make_sources(config, log, threading.Event()) if one.name == name), None
         )

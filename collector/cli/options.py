@@ -65,25 +65,34 @@ class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer re
             self.fail(str(error), param, ctx)
 
 
-def load_or_exit(path: Path) -> Config:
-    """The configuration; prints every mistake and exits with 78 if there is one.
+def load_as_owner(path: Path) -> Config:
+    """The configuration, as the user whom the outbox's folder belongs to if root asks.
 
-    Called by root, the command goes on as the user that the outbox's folder belongs to: it sees
-    what the service sees, and what it writes is the service's.
+    So a command of root's sees what the service sees, and what it writes is the service's.
+
+    Raises:
+        ConfigError: with every mistake, when there is one.
     """
-    try:
-        config = load(path, find_plugin)
-    except ConfigError as error:
-        exit_for_config(error)
+    config = load(path, find_plugin)
     if os.geteuid() == 0:
-        _become_owner_of(config.outbox.path.parent)
+        _become_owner_of(config.outbox.path.absolute().parent)
     return config
 
 
-def _become_owner_of(folder: Path) -> None:
+def load_or_exit(path: Path) -> Config:
+    """As `load_as_owner`; prints every mistake and exits with 78 if there is one."""
     try:
-        owner = pwd.getpwuid(folder.stat().st_uid)
-    except (OSError, KeyError):  # there is no folder yet, or nobody of that number
+        return load_as_owner(path)
+    except ConfigError as error:
+        exit_for_config(error)
+
+
+def _become_owner_of(folder: Path) -> None:
+    """What is not there yet is going to be made in the nearest folder that is."""
+    there = next(one for one in (folder, *folder.parents) if one.is_dir())
+    try:
+        owner = pwd.getpwuid(there.stat().st_uid)
+    except KeyError:  # nobody has that number
         return
     if owner.pw_uid != 0:
         os.initgroups(owner.pw_name, owner.pw_gid)

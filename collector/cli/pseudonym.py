@@ -20,7 +20,7 @@ def command(config_path: Path, text: str | None) -> None:
 
     \b
     Examples: the records of a user, and the user of a pseudonym
-      auditor-collector records --meta user="$(auditor-collector pseudonym alice)"
+      auditor-collector records --url URL --meta user="$(auditor-collector pseudonym alice)"
       getent passwd | cut -d: -f1 | auditor-collector pseudonym | grep 7ddbe5a5c8ab23f05be7
 
     Exit status: 0, or 78 for a configuration with mistakes or without a key.

@@ -8,11 +8,10 @@ import click
 import structlog
 
 from collector import logs
-from collector.cli.options import CONTEXT, config_option, exit_for_config
-from collector.config import ConfigError, load
+from collector.cli.options import CONTEXT, config_option, exit_for_config, load_as_owner
+from collector.config import ConfigError
 from collector.daemon import Daemon
 from collector.outbox import OutboxError
-from collector.source import find_plugin
 
 
 @click.command(context_settings=CONTEXT)
@@ -31,7 +30,7 @@ def command(config_path: Path) -> None:
     logs.set_up()
     log = structlog.get_logger()
     try:
-        Daemon(functools.partial(load, config_path, find_plugin), log).run()
+        Daemon(functools.partial(load_as_owner, config_path), log).run()
     except ConfigError as error:
         exit_for_config(error)
     except OutboxError as error:

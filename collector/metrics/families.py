@@ -71,6 +71,9 @@ class Books(Collector):
         yield _gauge(
             "healthy", "1 if all is well, else 0; /healthz says why.", not self._problems()
         )
+        yield _gauge(
+            "metrics_timestamp_seconds", "When these metrics were made.", self._now().timestamp()
+        )
         build = GaugeMetricFamily(
             f"{PREFIX}_build_info", "1; what runs here.", labels=["version", "python"]
         )

@@ -48,8 +48,12 @@ from collector.outbox import Verdict, Waiting
 from collector.record import Record
 from collector.sender.duplicates import SINGLY, Search, difference, find
 
-TRIES = 5
-"""A record that the Auditor's database refuses while it takes others is rejected after these."""
+TRIES = 10
+"""A record that the Auditor's database refuses while it takes others is rejected after these.
+
+So many, because an Auditor under load refuses some requests and takes others, whatever is in them:
+if it refuses every second one at random, one record in 5**TRIES, ten million, is rejected for it.
+"""
 _FRUITLESS_REQUESTS = 32
 """So many requests refused in a row and nothing stored: it is the Auditor, not the records."""
 _NO_RUN = "auditor-collector: no run has this id"

@@ -245,7 +245,7 @@ def refuses_one_and_its_health(world: World) -> Outcome:
     return Outcome([number for number in RUNS if number != 123], rejected=1)
 
 
-@scenario("UNEXPECTED_ERROR for one record, healthy", "narrowed down; rejected after 5 tries")
+@scenario("UNEXPECTED_ERROR for one record, healthy", "narrowed down; rejected after 10 tries")
 def poison(world: World) -> Outcome:
     world.put(RUNS)
     world.auditor.script = about(world, [123], UNEXPECTED)
@@ -264,7 +264,7 @@ def much_poison(world: World) -> Outcome:
 
 @scenario(
     "UNEXPECTED_ERROR for the only record that waits, healthy",
-    "rejected after 5 tries; a control shows each time that others are taken",
+    "rejected after 10 tries; a control shows each time that others are taken",
 )
 def lone_poison(world: World) -> Outcome:
     world.direct.bulk_insert([world.record(0)])
@@ -376,7 +376,7 @@ def bad_update(world: World) -> Outcome:
 
 
 @scenario(
-    "the only stop time that waits is refused for ever", "rejected after 5 tries, as a record"
+    "the only stop time that waits is refused for ever", "rejected after 10 tries, as a record"
 )
 def lone_bad_update(world: World) -> Outcome:
     _with_open(world, [5])

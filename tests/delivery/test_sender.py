@@ -157,6 +157,19 @@ def test_an_auditor_that_refuses_everything_though_it_is_healthy_is_an_outage_to
     ]
 
 
+def test_a_minute_of_overload_blames_no_record(world: World):
+    """An Auditor under load refuses one record and takes others; that passes before the verdict."""
+    world.put(range(10))
+    world.auditor.script = about(world, [3], UNEXPECTED)
+    while world.time < NOW + timedelta(minutes=1):
+        world.sender.run_pass()
+        world.time += timedelta(seconds=1)
+    world.auditor.script = lambda _request: None
+    world.drain()
+    assert world.outbox.status().rejected == {}
+    assert world.holds(range(10))
+
+
 def test_an_idle_sender_asks_nothing(world: World):
     """Without records there are no requests, and no log."""
     world.sender.run_pass()

@@ -4,14 +4,17 @@ A real Prometheus scrapes a real daemon, by the rules as they are shipped but wi
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -38,7 +41,7 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{free_port()}"
         self._folder = folder
         rules = re.sub(r"\bfor: \w+", "for: 1s", RULES)
-        rules = rules.replace("> 3600", "> 2").replace("[30m]", "[3s]")
+        rules = rules.replace("> 3600", "> 2").replace("> 600", "> 3").replace("[30m]", "[3s]")
         (folder / "alerts.yaml").write_text(rules)
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -124,6 +127,25 @@ def test_down(scene: Scene):
     scene.fires("AuditorCollectorDown")
 
 
+def test_silent(tmp_path: Path, auditor: RunningAuditor):
+    """The daemon was killed, and its textfile is still shown, as node_exporter does."""
+    site = Watched(tmp_path, auditor.url)
+    site.log(1)
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    (shown / "metrics").symlink_to(tmp_path / "collector.prom")
+    page = functools.partial(SimpleHTTPRequestHandler, directory=str(shown))
+    with ThreadingHTTPServer(("127.0.0.1", 0), page) as exporter:
+        threading.Thread(target=exporter.serve_forever, daemon=True).start()
+        prometheus = Prometheus(tmp_path, f"127.0.0.1:{exporter.server_port}")
+        with service(site) as (daemon, _), prometheus.running():
+            scene = Scene(site, prometheus, daemon)
+            scene.is_over()
+            daemon.kill()
+            scene.fires("AuditorCollectorSilent")
+        exporter.shutdown()
+
+
 def test_source_failing_and_unwell(scene: Scene):
     """The log is gone; when it is back, both are over."""
     scene.site.limits = ", source_limit_s: 1"
@@ -159,6 +181,18 @@ def test_records_rejected(scene: Scene):
     """A job with an impossible number of cores."""
     scene.site.log(2, cores=-1)
     scene.fires("AuditorCollectorRecordsRejected")
+
+
+def test_records_rejected_before_anybody_looked(tmp_path: Path, auditor: RunningAuditor):
+    """In the first poll: Prometheus never sees the counter at 0."""
+    site = Watched(tmp_path, auditor.url)
+    site.log(1, cores=-1)
+    prometheus = Prometheus(tmp_path, f"127.0.0.1:{site.port}")
+    with service(site) as (daemon, _):
+        rejected = ("auditor_collector_rejected_records", "job")
+        eventually(lambda: site.samples().get(rejected) == 1)
+        with prometheus.running():
+            Scene(site, prometheus, daemon).fires("AuditorCollectorRecordsRejected")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not root, who mounts a small disk")

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -84,6 +85,18 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path, tls: Path, mode: 
         assert f"mode is {mode:04o}" in process.stderr
         assert "chmod" in process.stderr
     assert not (tmp_path / "outbox.db").exists()
+
+
+def test_a_key_that_systemd_gives_is_there_while_the_service_runs(tmp_path: Path, tls: Path):
+    """A command by hand before the first start says so."""
+    site = Site(tmp_path, "http://127.0.0.1:9")
+    secure(site, tls)
+    credential = "/run/credentials/auditor-collector-test.service/auditor.key"
+    site.config.write_text(re.sub(r"key: [^,}]+", f"key: {credential}", site.config.read_text()))
+    process = site.run("check", "--offline")
+    assert process.returncode == 78
+    assert f"{credential}: cannot be read: No such file or directory" in process.stderr
+    assert "systemd puts it there only while the service runs" in process.stderr
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])

@@ -1,0 +1,90 @@
+"""Called by root, every command goes on as the user that the outbox's folder belongs to."""
+
+import os
+import pwd
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.operation.machine import folder_for_a_system
+from tests.site import NOBODY, Site, end, eventually
+
+ROOT = Path(__file__).parents[2]
+USER = "nobody"
+PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def open_to_all(path: str | Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (Path(path) / "x").parents)
+
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
+    pytest.mark.skipif(
+        not (open_to_all(ROOT) and open_to_all(sysconfig.get_path("purelib"))),
+        reason="only root gets through to what is to be run",
+    ),
+    pytest.mark.skipif(
+        not (open_to_all(sys.base_prefix) or Path(PYTHON).exists()),
+        reason="only root gets through to Python",
+    ),
+]
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site whose outbox has a folder of another user's, and was never there."""
+    if not open_to_all(sys.base_prefix):
+        folders = (ROOT, ROOT / "plugins", sysconfig.get_path("purelib"))
+        monkeypatch.setattr(sys, "executable", PYTHON)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+    with folder_for_a_system() as folder:
+        state = folder / "state"
+        state.mkdir(mode=0o755)
+        shutil.chown(state, USER)
+        site = Site(folder, NOBODY)
+        site.log(1)
+        keep_outbox_in(site, "state")
+        yield site
+        assert {path.owner() for path in (state, *state.rglob("*"))} == {USER}
+
+
+def keep_outbox_in(site: Site, folder: str) -> None:
+    text = site.config.read_text()
+    site.config.write_text(text.replace("/outbox.db", f"/{folder}/outbox.db"))
+
+
+def test_a_backfill_before_the_first_start(site: Site):
+    """What it stores is the service's."""
+    period = ("--since", "2000-01-01", "--until", "2100-01-01")
+    assert site.run("backfill", *period, "--no-wait").returncode == 0
+    assert "waiting  1 record(s)" in site.run("status").stdout
+
+
+def test_a_job_from_an_epilog_before_the_first_start(site: Site):
+    """The example plugin reads no single job; the outbox that was made for it is the service's."""
+    assert site.run("collect-job", "--source", "jobs", "1").returncode == 0
+    assert (site.folder / "state/outbox.db").exists()
+
+
+def test_the_daemon_by_hand(site: Site):
+    """One that root runs to see what it says leaves nothing that the service cannot open."""
+    process = site.start("run")
+    try:
+        eventually(lambda: '"polled"' in site.said())
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    finally:
+        assert end(process) == 0
+    assert status.partition("Uid:\t")[2].split()[:4] == 4 * [str(pwd.getpwnam(USER).pw_uid)]
+
+
+def test_an_instance_whose_folder_systemd_has_not_made_yet(site: Site):
+    """The nearest folder that is there decides."""
+    keep_outbox_in(site, "other")
+    period = ("--since", "2000-01-01", "--until", "2100-01-01")
+    assert site.run("backfill", *period, "--no-wait").returncode == 0
+    assert (site.folder / "state/other/outbox.db").owner() == USER
