@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from collector.mapping import Mapping, Pseudonym
+from collector.evaluation import Pseudonym
+from collector.mapping import Mapping
 from collector.record import check_name
 from collector.rules import Condition, MappingSection, Rule
 from collector.yamlfile import Mistake, Reader, WrongError, join

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 from collector.config import Config, ConfigError
+from collector.evaluation import Pseudonym
 from collector.keyfile import exposed
-from collector.mapping import Pseudonym
 from collector.yamlfile import Mistake
 
 DIGITS = 20

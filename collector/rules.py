@@ -116,6 +116,13 @@ class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
 
 
+def fields_of(rules: Rules | ComponentRules) -> set[str]:
+    """The names of all fields that the value of rules depends on."""
+    return set().union(
+        *({rule} if isinstance(rule, str) else rule.fields for rule in several(rules))
+    )
+
+
 def several(given: Any) -> list[Any]:
     """What may stand alone or in a list, or not at all, as a list."""
     if given is None:
