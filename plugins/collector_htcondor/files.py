@@ -23,12 +23,13 @@ from collector.source import (
     Unreadable,
 )
 from collector_htcondor import classad, history, torn
+from collector_htcondor.checkpoint import understood
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.section import HTCondorSection
 
 
 class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
-    files: list[history.Position]
+    files: list[history.Position] = []
 
 
 class HistoryFiles:
@@ -41,7 +42,7 @@ class HistoryFiles:
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what was appended since a checkpoint; see `Source.poll`."""
-        known = _positions(checkpoint)
+        known = self._positions(checkpoint)
         files = self._files()
         positions = {
             file.head: self._position(file, known.get(file.head) or history.Position(file.head))
@@ -70,7 +71,7 @@ class HistoryFiles:
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         """Looks at the next ad of each file; see `Source.lag`."""
-        known, now = _positions(checkpoint), self.context.now()
+        known, now = self._positions(checkpoint), self.context.now()
         files = self._files()
         unread: dict[str, float] = {}
         for file in files:
@@ -146,6 +147,11 @@ class HistoryFiles:
             "MAX_HISTORY_LOG and MAX_HISTORY_ROTATIONS in HTCondor's configuration set how many "
             "it keeps (by default 2 × 20 MB)",
         )
+
+    def _positions(self, checkpoint: Checkpoint | None) -> dict[str, history.Position]:
+        """What was read of each file, by its digest."""
+        found = understood(checkpoint, _Checkpoint, self.section.mode)
+        return {position.head: position for position in found.files}
 
     def _files(self) -> list[history.File]:
         """The history files with an ad in them, each file once whatever its copies.
@@ -274,18 +280,6 @@ _STUMP = (
     "again when it restarts; a failed write (a full disk) loses it. Look whether a record of the "
     "job is there before discarding this"
 )
-
-
-def _positions(checkpoint: Checkpoint | None) -> dict[str, history.Position]:
-    if checkpoint is None:
-        return {}
-    try:
-        found = msgspec.convert(checkpoint, _Checkpoint)
-    except msgspec.ValidationError as error:
-        raise SourceError(
-            f"the checkpoint {checkpoint!r} is not one of this plugin: {error}"
-        ) from error
-    return {position.head: position for position in found.files}
 
 
 def _checkpoint(positions: dict[str, history.Position]) -> Checkpoint:

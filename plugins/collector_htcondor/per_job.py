@@ -29,6 +29,7 @@ from collector.source import (
     SourceError,
     Unreadable,
 )
+from collector_htcondor.checkpoint import understood
 from collector_htcondor.history import left_queue
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.section import HTCondorSection
@@ -158,7 +159,7 @@ class PerJobDirectory:
         """What was read; nothing, if that was while the clock was ahead: files since then are older
         than those that were read.
         """
-        at = _Checkpoint() if checkpoint is None else _known(checkpoint)
+        at = understood(checkpoint, _Checkpoint, "per_job")
         return at if at.until_ns <= self._now_ns() + _SLACK_NS else _Checkpoint(read=at.read)
 
     def _now_ns(self) -> int:
@@ -235,16 +236,6 @@ def _text(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _known(checkpoint: Checkpoint) -> _Checkpoint:
-    try:
-        return msgspec.convert(checkpoint, _Checkpoint)
-    except msgspec.ValidationError as error:
-        raise SourceError(
-            f"the checkpoint {checkpoint!r} is not one of mode: per_job ({error}); give the source "
-            "another name, and the directory is read anew"
-        ) from error
 
 
 def _shown(ns: int) -> str:

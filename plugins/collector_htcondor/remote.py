@@ -34,6 +34,7 @@ from collector.source import (
     Unreadable,
 )
 from collector_htcondor import query
+from collector_htcondor.checkpoint import understood
 from collector_htcondor.history import left_queue
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.section import HTCondorSection
@@ -57,7 +58,7 @@ class Reached(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
-    schedds: dict[str, Reached]
+    schedds: dict[str, Reached] = {}
 
 
 class _Window(msgspec.Struct):
@@ -84,7 +85,7 @@ class CondorHistory:
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what ended since the checkpoint, schedd by schedd; see `Source.poll`."""
-        reached = {} if checkpoint is None else _reached(checkpoint)
+        reached = understood(checkpoint, _Checkpoint, "condor_history").schedds
 
         def read(name: str) -> Iterator[Batch]:
             for batch, at in self._poll(name, reached.get(name)):
@@ -98,7 +99,7 @@ class CondorHistory:
         """Of the schedd that is furthest behind, beyond what the next poll is due to ask for; see
         `Source.lag`. How far back its history reaches is not known here.
         """
-        reached = {} if checkpoint is None else _reached(checkpoint)
+        reached = understood(checkpoint, _Checkpoint, "condor_history").schedds
         section, now = self._section, self._context.now().timestamp()
         until = min((reached.get(name) or self._begin(now)).until for name in self._names)
         return Lag(max(0.0, now - until - section.settle_s - section.interval_s))
@@ -267,16 +268,6 @@ class CondorHistory:
             hint="raise MAX_HISTORY_LOG, MAX_HISTORY_ROTATIONS or HISTORY_HELPER_MAX_HISTORY in "
             "the configuration of that schedd, or poll more often",
         )
-
-
-def _reached(checkpoint: Checkpoint) -> dict[str, Reached]:
-    try:
-        return msgspec.convert(checkpoint, _Checkpoint).schedds
-    except msgspec.ValidationError as error:
-        raise SourceError(
-            f"the checkpoint {checkpoint!r} is not one of mode: condor_history ({error}); give the "
-            "source another name, and the history is read anew"
-        ) from error
 
 
 def _within(job: Job, since: datetime, until: datetime) -> bool:

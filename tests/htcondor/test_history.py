@@ -508,7 +508,7 @@ def test_a_foreign_checkpoint_is_an_error(schedd: Schedd, reader: Reader):
     """It is not taken for a first start."""
     schedd.append(ad(1))
     reader.checkpoint = {"offset": 5}
-    with pytest.raises(SourceError, match="not one of this plugin"):
+    with pytest.raises(SourceError, match="not one of mode: history"):
         reader.poll()
 
 

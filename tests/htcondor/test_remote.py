@@ -296,12 +296,6 @@ def test_a_check_tells_which_schedd_answers(pool: Pool):
     assert "ap2" in findings[1].text
 
 
-def test_a_checkpoint_of_another_mode_is_refused(pool: Pool):
-    """With what to do."""
-    with pytest.raises(SourceError, match="another name"):
-        list(pool.source().poll({"files": []}))
-
-
 @pytest.mark.parametrize("name", ["-name", "a b", ""])
 def test_a_name_that_could_be_an_option_is_refused(name: str):
     """In the configuration, with its key path."""

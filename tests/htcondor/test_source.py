@@ -199,3 +199,12 @@ def test_a_backfill_counts_what_is_of_its_period_only(tmp_path: Path):
     assert len(batch.jobs) == 1
     assert batch.filtered == {"never started": 1}
     assert len(batch.unreadable) == 1
+
+
+@pytest.mark.parametrize("mode", ["history", "epochs", "per_job", "condor_history"])
+def test_a_checkpoint_of_another_mode_is_refused(mode: Any):
+    """With what to do, and before anything is read."""
+    of_another: Any = {"schedds": {}} if mode != "condor_history" else {"files": []}
+    section = HTCondorSection(name="ap1", plugin="htcondor", record_prefix="ap1", mode=mode)
+    with pytest.raises(SourceError, match=f"mode: {mode} .* another name"):
+        list(HTCondorSource(section, context()).poll(of_another))
