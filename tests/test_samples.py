@@ -100,6 +100,7 @@ def kill_and_repeat(
         assert held(auditor, f"r{number}") == expected, number
 
 
+@pytest.mark.slow
 def test_a_killed_backfill_of_the_samples_counts_every_job_once(
     tmp_path: Path, auditor: RunningAuditor
 ):

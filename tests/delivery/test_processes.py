@@ -33,6 +33,7 @@ def auditor(behind: str) -> Iterator[FaultyAuditor]:
         yield faulty
 
 
+@pytest.mark.slow
 def test_a_backfill_does_not_wait_for_ever_for_a_record_that_is_refused_for_ever(
     tmp_path: Path, auditor: FaultyAuditor
 ):
