@@ -23,7 +23,7 @@ demo: .venv/demo  ## real HTCondor and Slurm accounting into an Auditor, here an
 	@$(BIN)/python tests/demo/demo.py
 
 test: .venv/test  ## the fast tests
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: .venv/test  ## lint, types, and the built wheel without the checkout
 	$(BIN)/ruff check

@@ -234,8 +234,8 @@ class Record(msgspec.Struct, eq=False, gc=False):
         """The record as the Auditor gives it back: sorted keys, with its runtime."""
         document = {
             **msgspec.to_builtins(self),
-            "start_time": _text(self.start_time),
-            "stop_time": None if self.stop_time is None else _text(self.stop_time),
+            "start_time": instant_text(self.start_time),
+            "stop_time": None if self.stop_time is None else instant_text(self.stop_time),
             "runtime": self.runtime,
         }
         return msgspec.json.encode(document, order="deterministic").decode()
@@ -273,10 +273,15 @@ def decode(encoded: bytes) -> Record:
         raise InvalidRecordError(f"not a record: {error}") from error
 
 
-def _text(instant: datetime) -> str:
-    """As the Auditor writes an instant: without a fraction, or with three or six digits of it."""
+def instant_text(instant: datetime, zone: str = "Z") -> str:
+    """As the Auditor writes an instant: without a fraction, or with three or six digits of it.
+
+    Args:
+        instant: in UTC.
+        zone: how UTC is written.
+    """
     text = instant.replace(tzinfo=None).isoformat()
-    return f"{text.removesuffix('000') if '.' in text else text}Z"
+    return f"{text.removesuffix('000') if '.' in text else text}{zone}"
 
 
 def as_utc(instant: datetime, what: str = "time") -> datetime:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, Self
 from urllib.parse import quote_plus
 
-from collector.record import as_utc, check_name
+from collector.record import as_utc, check_name, instant_text
 
 _SORT_COLUMNS = ("start_time", "stop_time", "runtime", "record_id")
 _COUNT_LIMIT = 2**63 - 1
@@ -28,7 +28,7 @@ class Value:
     @staticmethod
     def set_datetime(date_time: datetime) -> "Value":
         """An instant, aware, of any zone."""
-        return Value("time", as_utc(date_time).isoformat())
+        return Value("time", instant_text(as_utc(date_time), "+00:00"))
 
     @staticmethod
     def set_runtime(value: int) -> "Value":

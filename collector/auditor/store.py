@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from collector.auditor.intake import NewRecord, NewStopTime
+from collector.record import instant_text
 
 OPEN = 2**63 - 1
 
@@ -211,6 +212,4 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _text(instant_us: int) -> str:
-    """As the server writes an instant: no fraction, or three or six digits of it."""
-    text = (_EPOCH + timedelta(microseconds=instant_us)).replace(tzinfo=None).isoformat()
-    return f"{text.removesuffix('000') if '.' in text else text}Z"
+    return instant_text(_EPOCH + timedelta(microseconds=instant_us))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyauditor
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import collector.auditor as ours
@@ -57,6 +57,7 @@ def build(package: ModuleType, choose: random.Random, texts: list[str], at: date
     return str(query.build())
 
 
+@example(0, ["0"], datetime(2000, 1, 1, microsecond=19_000, tzinfo=UTC))  # no zeros behind .019
 @given(
     st.integers(),
     st.lists(names, min_size=1, max_size=3),
