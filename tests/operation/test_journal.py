@@ -18,6 +18,7 @@ import pytest
 
 from tests.auditor_server import RunningAuditor, start_auditor
 from tests.operation.manager import service
+from tests.operation.test_notify import names
 from tests.site import LIMIT_S, NOBODY, Site, end, eventually
 
 
@@ -40,11 +41,6 @@ def await_told(site: Site, name: str, count: int) -> None:
 def log_at(site: Site, level: str) -> None:
     text = site.config.read_text()
     site.config.write_text(text.replace("format: json", f"format: json, level: {level}"))
-
-
-def names(auditor: RunningAuditor) -> list[str]:
-    with auditor.client() as client:
-        return sorted(record.record_id for record in client.stream_query())
 
 
 # ------------------------------------------------------------------ the journal
