@@ -198,8 +198,8 @@ def _open(path: Path, *, create: bool) -> sqlite3.Connection:
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            # Of a new file only: it holds 4 kB pages with 4 records each otherwise, and every page
-            # costs a system call or two.
+            # Of a new file; an old one keeps its own. The usual 4 kB hold a few records only, and
+            # every page costs a system call or two.
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             # A power cut under NORMAL takes back all since the last checkpoint of the WAL, which
