@@ -30,17 +30,21 @@ def test_the_outbox_is_all_that_moves_to_another_host(
     old, new = (Site(tmp_path / name, auditor.url) for name in ("old", "new"))
     old.log(*range(5))
     process = old.start("run")
-    eventually(lambda: len(names(auditor)) == 5)
-    eventually(lambda: "waiting  0 record" in old.run("status").stdout)
-    end(process, ended)
+    try:
+        eventually(lambda: len(names(auditor)) == 5)
+        eventually(lambda: "waiting  0 record" in old.run("status").stdout)
+    finally:
+        end(process, ended)
     found = {path.name for path in old.folder.glob("outbox.db*") if path.suffix != ".lock"}
     assert files == found - {"outbox.db-shm"}
     for name in (*files, "jobs.jsonl"):
         shutil.copy(old.folder / name, new.folder / name)
     new.log(*range(5, 9))
     process = new.start("run")
-    eventually(lambda: len(names(auditor)) == 9)
-    assert end(process) == 0
+    try:
+        eventually(lambda: len(names(auditor)) == 9)
+    finally:
+        assert end(process) == 0
     assert "9 read, 9 records sent" in new.run("status").stdout
 
 
