@@ -44,7 +44,7 @@ class InvalidRecordError(ValueError, RuntimeError):
     """
 
 
-class Score(msgspec.Struct, gc=False):  # these four cannot be part of a cycle
+class Score(msgspec.Struct, gc=False):  # nor the two below: none can be part of a cycle
     """A factor that makes components of one kind comparable, e.g. a HEPscore23 per core.
 
     Attributes:
