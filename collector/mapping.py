@@ -81,7 +81,7 @@ class Mapping:
         self._filters = [(condition.field, holds(condition)) for condition in filters]
         self._meta: list[tuple[str, Callable[[Fields], list[str] | None]]] = []
         self._components: list[
-            tuple[Component, Callable[[Fields], int | None], list[tuple[str, Evaluate]]]
+            tuple[Callable[[Fields], Component | None], list[tuple[str, Evaluate]]]
         ] = []
         for key, rules in section.meta.items():
             check_name(key, "meta key")
@@ -91,10 +91,9 @@ class Mapping:
                 self.fields |= fields_of(rules)
         for name, amounts in section.components.items():
             if amounts is not None:
-                unit = Component(name, 0)
                 find = of_rules(f"component {name}", amounts, "number", self._pseudonym)
-                amount = remembered(_amount_of(find), fields_of(amounts))
-                self._components.append((unit, amount, self._scores(name, amounts)))
+                component = remembered(_component_of(name, find), fields_of(amounts))
+                self._components.append((component, self._scores(name, amounts)))
                 self.fields |= fields_of(amounts)
 
     def refuses(self, job: Job) -> str | None:
@@ -105,7 +104,7 @@ class Mapping:
         return None
 
     def record(self, job: Job) -> Record:
-        """Makes the record of a job.
+        """Makes the record of a job; its components may also be those of others.
 
         Raises:
             UnmappableError: when a rule finds no value, or one that is no text or amount.
@@ -114,15 +113,16 @@ class Mapping:
         try:
             meta = {key: texts for key, find in self._meta if (texts := find(fields)) is not None}
             components = []
-            for unit, find_amount, scores in self._components:
-                amount = find_amount(fields)
-                if amount is None:
+            for find_component, scores in self._components:
+                component = find_component(fields)
+                if component is None:
                     continue
-                component = unit.of_amount(amount)
-                for name, find_score in scores:
-                    value = find_score(fields)
-                    if value is not None:
-                        component.scores.append(Score(name, value))  # type: ignore[arg-type]
+                if scores:
+                    component = component.of_amount(component.amount)
+                    for name, find_score in scores:
+                        value = find_score(fields)
+                        if value is not None:
+                            component.scores.append(Score(name, value))  # type: ignore[arg-type]
                 components.append(component)
             return Record(
                 f"{self._prefix}-{job.id}",
@@ -158,18 +158,22 @@ def _without_key(_: str) -> str:
     raise UnmappableError("a rule asks for a pseudonym, and there is no key")
 
 
-def _amount_of(find: Evaluate) -> Callable[[Fields], int | None]:
-    """The whole number that a rule gives; raises for one that finds no value."""
+def _component_of(name: str, find: Evaluate) -> Callable[[Fields], Component | None]:
+    """The component of a rule; raises for one that finds no value.
 
-    def amount(fields: Fields) -> int | None:
+    It may be a part of several records, which nobody changes on their way to the outbox.
+    """
+    unit = Component(name, 0)
+
+    def component(fields: Fields) -> Component | None:
         found = find(fields)
-        if found is None or found.__class__ is int:
-            return found
+        if found is None:
+            return None
         if isinstance(found, Missing):
             raise UnmappableError(found.why)
-        return round(found)  # type: ignore[arg-type] # numbers only: see _rule
+        return unit.of_amount(round(found))  # type: ignore[arg-type] # numbers only: see _rule
 
-    return amount
+    return component
 
 
 def _texts_of(key: str, find: Evaluate) -> Callable[[Fields], list[str] | None]:

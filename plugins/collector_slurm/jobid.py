@@ -66,6 +66,21 @@ class JobId(msgspec.Struct, frozen=True):
         return self.job if self.step is None else f"{self.job}.{self.step}"
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """How the runs of a source are told apart."""
+
+    cluster: bool = False
+    """Whether the cluster's name stands in the id."""
+    all_from: float = float("inf")
+    """Epoch seconds; runs of jobs submitted since then carry their beginning in the id, always."""
+
+    def of(self, run_id: str, cluster: str, submit: int, start: int, *, first: bool) -> str:
+        """The id of a run: the job id as the existing collectors have it, for its first run."""
+        if self.cluster:
+            run_id = f"{cluster}-{run_id}"
+        return run_id if first and submit < self.all_from else f"{run_id}-{start}"
+
+
 def check_job(text: str) -> None:
     """Checks that a text is the id of a job, and not of a step.
 

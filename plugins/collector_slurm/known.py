@@ -8,8 +8,7 @@ This saves work only: without it, as after a start, the same is read, and known 
 import heapq
 from collections.abc import Iterable
 
-from collector_slurm import sacct
-from collector_slurm.sacct import Run
+from collector_slurm.run import LATER, Run
 
 LIMIT_RUNS = 50_000
 """About 6 MB; beyond that the oldest are read again."""
@@ -28,8 +27,8 @@ class Known:
     def add(self, runs: Iterable[Run]) -> None:
         """Remembers runs whose batch is stored, but for those that slurmdbd does not know whole."""
         for run in runs if self._limit_runs else ():
-            if sacct.left_out(run) not in sacct.LATER:
-                self._ends[_digest(run)] = sacct.ended(run)
+            if run.left_out() not in LATER:
+                self._ends[_digest(run)] = run.ended
         surplus = max(0, len(self._ends) - self._limit_runs)
         # A re-scan begins with the oldest: it must not push out what it comes to next.
         for digest in heapq.nsmallest(surplus, self._ends, key=self._ends.__getitem__):
@@ -42,4 +41,4 @@ class Known:
 
 def _digest(run: Run) -> int:
     """64 bits that tell a row from any other."""
-    return hash((*run.values, *run.values.values()))
+    return hash((*run.fields, *run.fields.values()))

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from collector.config import Positive, SourceSection
-from collector_slurm.sacct import ENDED_STATES, Identity
+from collector_slurm.jobid import Identity
+from collector_slurm.run import ENDED_STATES
 
 Duration = Annotated[float, msgspec.Meta(ge=0)]
 Names = list[Annotated[str, msgspec.Meta(pattern=r"^[^,\s-][^,\s]*$")]]

@@ -14,49 +14,34 @@ What is promised, and how:
   are left to a later poll, within the overlap.
 - *Nothing half.* The checkpoint moves to the end of a window after `sacct` has ended well, and
   never before: a crash, a time-out or an outage of slurmdbd makes the next poll read it again.
-- *No time zone.* `sacct` is called with UTC and asked for epoch seconds.
 
-Source: sacct(1); behaviour measured on Slurm 22.05, see `docs/slurm.md`.
+How `sacct` behaves was measured on Slurm 22.05; see `docs/slurm.md`.
 """
 
 import os
 import pwd
-import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import chain, islice
 
 import msgspec
 
-from collector.command import output_of
-from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable
-from collector_slurm import sacct
+from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
+from collector_slurm.columns import KEYS, Columns
 from collector_slurm.jobid import JobId
 from collector_slurm.known import Known
-from collector_slurm.sacct import Columns, Run
+from collector_slurm.run import LATER, Pair, Run
+from collector_slurm.sacct import Sacct
 from collector_slurm.section import SlurmSection
 from collector_slurm.windows import Pace, Window, windows
 
 _BATCH_RUNS = 1000
 _SHORTEST_WINDOW_S = 60
-_TOKEN_BYTES = 9
 _CHECKED_S = 86400
 _COMPLETE_S = 300
 """After this time a row stays as incomplete as it is."""
-
-
-_NOT_PASSED_ON = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
-
-
-def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment for Slurm's commands: times in UTC and as epoch seconds, no habits of a user.
-
-    Source: sacct(1), "ENVIRONMENT VARIABLES".
-    """
-    kept = {name: value for name, value in given.items() if not name.startswith(_NOT_PASSED_ON)}
-    return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
 
 
 class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
@@ -76,6 +61,7 @@ class Slurmdbd:
     def __init__(self, section: SlurmSection, context: Context) -> None:
         self._section = section
         self._context = context
+        self._sacct = Sacct(section, context)
         self._identity = section.identity()
         self._known = Known()
         self._pace = Pace(
@@ -98,7 +84,7 @@ class Slurmdbd:
         if section.since:
             begin = max(begin, int(section.since.timestamp()))
         self._known.forget(limit - max(section.overlap_s, section.rescan_s))
-        columns = self._columns()
+        columns = self._sacct.columns()
         for window in windows(begin, limit, self._pace):
             for batch, last in self._read(window, columns, self._known, at.until):
                 if last:
@@ -127,7 +113,7 @@ class Slurmdbd:
         """Reads the runs that ended in a period; see `Source.backfill`."""
         now = self._context.now().timestamp()
         begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
-        columns = self._columns()
+        columns = self._sacct.columns()
         for window in windows(begin, end, self._pace):
             for batch, last in self._read(window, columns, Known(0)):
                 if last:
@@ -138,31 +124,27 @@ class Slurmdbd:
 
     def one(self, job_id: str) -> Batch:
         """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one."""
-        columns = self._columns("JobIDRaw")
-        runs = [
-            run
-            for run in self._runs([f"--jobs={JobId.parse(job_id)}"], columns.without_steps())
-            if run.values.get("JobIDRaw") == job_id
-        ]
+        columns = self._sacct.columns("JobIDRaw")
+        found = self._sacct.of_jobs([str(JobId.parse(job_id))], columns.without_steps())
+        runs = [run for run in found if run.fields.get("JobIDRaw") == job_id]
         return self._batch(runs, columns, open_too=self._section.track_running)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`."""
         try:
-            run, first = sacct.run_from(raw)
+            run, first = Run.of_raw(raw)
         except ValueError as error:
             return Unreadable(raw, where, str(error))
-        return sacct.job_of(run, self._identity, where, first=first)
+        return run.job(self._identity, where, first=first)
 
     def check(self) -> Iterator[Finding]:
         """Looks whether `sacct` is there, slurmdbd answers, and shows the jobs of others."""
         try:
-            yield Finding(ok=True, text=f"{self._printed('--version')} is installed")
-            columns = self._columns("User").without_steps()
+            yield Finding(ok=True, text=f"{self._sacct.version()} is installed")
+            columns = self._sacct.columns("User")
             now = int(self._context.now().timestamp())
-            window = Window(now - _CHECKED_S, now)
-            runs = self._runs(self._window_arguments(window), columns)
-            users = Counter(run.values.get("User", "") for run in runs)
+            runs = self._sacct.ended_in(Window(now - _CHECKED_S, now), columns)
+            users = Counter(run.fields.get("User", "") for run in runs)
             text = f"slurmdbd answers: {users.total()} runs ended within the last day"
             yield Finding(ok=True, text=text + self._hidden(users))
         except SourceError as error:
@@ -174,7 +156,7 @@ class Slurmdbd:
         since = section.since.timestamp() if section.since else now - section.rescan_s
         return SacctCheckpoint(until=min(int(since), limit), rescanned=limit)
 
-    def _hidden(self, users: Counter[str]) -> str:
+    def _hidden(self, users: Counter[Value]) -> str:
         """What it may mean that no run is another user's: slurmdbd does not say what it hides."""
         me = pwd.getpwuid(os.geteuid()).pw_name
         if os.geteuid() == 0 or set(users) - {me} or self._section.users:
@@ -185,25 +167,6 @@ class Slurmdbd:
             "set adminlevel=operator)"
         )
 
-    def _columns(self, *more: str) -> Columns:
-        offered = frozenset(self._printed("--helpformat").split())
-        missing = [name for name in sacct.KEY_COLUMNS if name not in offered]
-        if missing:
-            raise SourceError(
-                f"{self._section.sacct} --helpformat does not offer {', '.join(missing)}; "
-                "is it Slurm's sacct, of 20.11 or later?"
-            )
-        fields = self._context.fields
-        return Columns.choose(
-            fields if fields is None else fields.union(more),
-            offered,
-            lambda: secrets.token_urlsafe(_TOKEN_BYTES),
-        )
-
-    def _printed(self, option: str) -> str:
-        output = self._output([self._section.sacct, option])
-        return b"".join(output).decode(errors="replace").strip()
-
     def _read(
         self, window: Window, columns: Columns, known: Known, new_from: int = 0
     ) -> Iterator[tuple[Batch, bool]]:
@@ -213,16 +176,13 @@ class Slurmdbd:
             Batches, and whether it is the last one: then `sacct` has ended well.
         """
         before = time.monotonic()
-        runs = (
-            run  # a window of one second would show two
-            for run in self._runs(self._window_arguments(window), columns.without_steps())
-            if window.begin <= sacct.ended(run) < window.end and run not in known
-        )
-        some, following = list(islice(runs, _BATCH_RUNS)), list(islice(runs, _BATCH_RUNS))
-        while following:
+        ended = self._sacct.ended_in(window, columns.of_window())
+        runs = (run for run in ended if run not in known)
+        some = list(islice(runs, _BATCH_RUNS))
+        while following := list(islice(runs, 1)):
             yield self._batch(some, columns, new_from), False
             known.add(some)
-            some, following = following, list(islice(runs, _BATCH_RUNS))
+            some = following + list(islice(runs, _BATCH_RUNS - 1))
         self._pace.took(time.monotonic() - before)
         yield self._batch(some, columns, new_from), True
         known.add(some)
@@ -236,26 +196,21 @@ class Slurmdbd:
         running = {}
         without_steps = columns.without_steps()
         if self._section.track_running:
-            arguments = self._window_arguments(Window(now - 1, now + 1), sacct.RUNNING_STATES)
-            running = {
-                run.handle: run
-                for run in self._runs(arguments, without_steps)
-                if sacct.is_running(run)
-            }
+            running = {run.handle: run for run in self._sacct.running_at(now, columns)}
         new = iter([run for handle, run in running.items() if handle not in at.running])
         while some := list(islice(new, _BATCH_RUNS)):
-            at.running.update({run.handle: run.values["JobID"] for run in some})
+            at.running.update({run.handle: str(run.fields["JobID"]) for run in some})
             yield self._batch(some, without_steps, open_too=True)
         gone = iter([one for one in at.running.items() if one[0] not in running])
         while chunk := dict(islice(gone, _BATCH_RUNS)):
-            ids = ",".join(sorted(set(chunk.values())))
-            found = {run.handle: run for run in self._runs([f"--jobs={ids}"], without_steps)}
+            named = self._sacct.of_jobs(sorted(set(chunk.values())), without_steps)
+            found = {run.handle: run for run in named}
             ended = []
             for handle, job_id in chunk.items():
                 run = found.get(handle)
                 if run is None:
                     self._context.log.warning("running job vanished from slurmdbd", job=job_id)
-                elif sacct.left_out(run) in sacct.LATER:
+                elif run.left_out() in LATER:
                     continue
                 else:
                     ended.append(run)
@@ -279,101 +234,59 @@ class Slurmdbd:
         running: list[Run] = []
         complete_after = self._context.now().timestamp() - _COMPLETE_S
         for run in runs:
-            reason = sacct.left_out(run, complete_after)
+            reason = run.left_out(complete_after)
             if reason is None:
                 over.append(run)
-            elif open_too and sacct.is_running(run):
+            elif open_too and run.is_running:
                 running.append(run)
-            elif reason not in sacct.LATER and sacct.ended(run) >= new_from:
+            elif reason not in LATER and run.ended >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
-        by_handle, firsts = self._whole([*over, *running], columns)
-        if by_handle:
-            over = [by_handle.get(run.handle, run) for run in over]
+        families = self._families([*over, *running], columns)
         for run in chain(over, running):
-            start = sacct.began(run)
-            job = sacct.job_of(
-                run,
-                self._identity,
-                f"sacct -D -j {run.values['JobID']}, DBIndex {run.values['DBIndex']}",
-                first=start is None or start <= firsts.get(run.key, start),
-            )
+            family = families.get(run.key, {})
+            found = family.get(run.fields["DBIndex"])
+            first = (len(family) == 1 and found is not None) or _is_first(run, family.values())
+            if not columns.steps or "End" not in run.fields:
+                found = run  # what its steps have used so far is not what it will have used
+            where = f"sacct -D -j {run.fields['JobID']}, DBIndex {run.fields['DBIndex']}"
+            whole = found or self._as_ended(run, columns)
+            job = whole.job(self._identity, where, first=first)
             if isinstance(job, Job):
                 batch.jobs.append(job)
             else:
                 batch.unreadable.append(job)
         return batch
 
-    def _whole(
-        self, runs: list[Run], columns: Columns
-    ) -> tuple[dict[str, Run], dict[tuple[str, str], int]]:
+    def _families(self, runs: list[Run], columns: Columns) -> dict[Pair, dict[Value, Run]]:
         """Asks for jobs by their ids, which shows all of their runs with all of their steps.
 
         Returns:
-            Their runs, if steps are wanted; and when the first run of each job began, whenever
-            that was.
+            The runs of each of these jobs, whenever they were, by DBIndex.
         """
-        if not runs:
-            return {}, {}
-        if not columns.steps:
-            columns = Columns(sacct.KEY_COLUMNS, steps=False, delimiter="\x1f")
-        by_handle: dict[str, Run] = {}
-        firsts: dict[tuple[str, str], int] = {}
-        ids = sorted({run.values["JobID"] for run in runs})
-        for run in self._runs([f"--jobs={','.join(ids)}"], columns):
-            if columns.steps:
-                by_handle[run.handle] = run
-            start = sacct.began(run)
-            if start is not None and sacct.has_nodes(run):
-                key = run.key
-                firsts[key] = min(start, firsts.get(key, start))
-        return by_handle, firsts
+        families: dict[Pair, dict[Value, Run]] = {}
+        if runs:
+            ids = sorted({str(run.fields["JobID"]) for run in runs})
+            for run in self._sacct.of_jobs(ids, columns if columns.steps else KEYS):
+                families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
+        return families
 
-    def _runs(self, arguments: list[str], columns: Columns) -> Iterator[Run]:
-        """Calls `sacct` and gives the runs that it prints."""
-        section = self._section
-        command = [
-            section.sacct,
-            "--duplicates",
-            "--parsable",
-            "--noheader",
-            "--noconvert",
-            f"--delimiter={columns.delimiter}",
-            f"--format={','.join(columns.names)}",
-            *([] if columns.steps else ["--allocations"]),
-            *([f"--clusters={','.join(section.clusters)}"] if section.clusters else []),
-            *arguments,
-        ]
-        output = self._output(command)
-        try:
-            yield from sacct.runs_of(sacct.rows_of(output, columns), columns)
-        except sacct.OutputError as error:
-            raise SourceError(f"{' '.join(command)!r}: {error}") from error
-
-    def _output(self, command: list[str]) -> Iterator[bytes]:
-        return output_of(command, self._section.timeout_s, self._context.stop, environment())
-
-    def _window_arguments(self, window: Window, states: Iterable[str] = ()) -> list[str]:
-        """Asks for the runs that ended in a window; without `-E`, `-s` would show none."""
-        section = self._section
-        filters = {
-            "partition": section.partitions,
-            "user": section.users,
-            "group": section.groups,
-            "accounts": section.accounts,
-            "qos": section.qos,
-        }
-        return [
-            f"--starttime={_utc(window.begin)}",
-            f"--endtime={_utc(window.end - 1)}",
-            f"--state={','.join(states or section.states)}",
-            *(f"--{name}={','.join(values)}" for name, values in filters.items() if values),
-            *([] if section.users else ["--allusers"]),
-        ]
+    def _as_ended(self, run: Run, columns: Columns) -> Run:
+        """A run that its job's id does not show, as its window shows it: without its steps."""
+        end = int(run.ended)
+        for shown in self._sacct.ended_in(Window(end, end + 1), columns.without_steps()):
+            if shown.row == run.row:
+                return shown
+        raise SourceError(
+            f"slurmdbd showed job {run.fields['JobID']} and then no more; the next poll asks again"
+        )
 
 
-def _utc(second: int) -> str:
-    """An instant as `sacct -S` reads it, in UTC."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _is_first(run: Run, family: Iterable[Run]) -> bool:
+    """Whether no run of the same job began before it."""
+    start = run.began
+    return start is None or all(
+        one.began is None or one.began >= start for one in family if one.has_nodes
+    )
 
 
 def _ceil(instant: float) -> int:

@@ -25,10 +25,12 @@ from collector.collect import Collected, MappedSource, store
 from collector.config import SourceSection, mapping_of
 from collector.outbox import Outbox
 from collector.source import Job
-from collector_slurm import sacct
+from collector_slurm.columns import KEYS, STEP_COLUMNS, Columns
+from collector_slurm.jobid import Identity
+from collector_slurm.output import runs_of
 from collector_slurm.section import SlurmSection
 from collector_slurm.source import SlurmSource
-from tests.slurm.standin import CAPTURED_AT, captured, program, quiet
+from tests.slurm.standin import CAPTURED_AT, captured, program, quiet, run_of
 
 OFFERED = frozenset(column for row in captured() for column in row)
 PERIOD = timedelta(hours=1)
@@ -46,7 +48,7 @@ with open(sys.argv[1], "rb") as rows, open(sys.argv[1] + ".begins", "rb") as fil
 """
 
 
-def write_rows(path: Path, columns: sacct.Columns, jobs: int) -> None:
+def write_rows(path: Path, columns: Columns, jobs: int) -> None:
     """Writes what sacct prints for so many jobs, with their steps if the columns want them.
 
     Beside it stands where each job begins, for `BY_ID`.
@@ -56,7 +58,7 @@ def write_rows(path: Path, columns: sacct.Columns, jobs: int) -> None:
         if "." not in row["JobID"]:
             runs.append([])
         runs[-1].append(row)
-    runs = [run for run in runs if sacct.left_out(sacct.Run(run[0], {})) is None]
+    runs = [run for run in runs if run_of(run[0]).left_out() is None]
     runs = [run for run in runs if run[0]["JobID"] == run[0]["JobIDRaw"]]
     begins = array("q", [0])
     with path.open("wb") as file:
@@ -88,7 +90,7 @@ def source_over(folder: Path, *, steps: bool) -> MappedSource:
         name="slurm", plugin="slurm", record_prefix="slurm", sacct=standin(folder), pause_s=0
     )
     mapping = mapping_of(section, SlurmSource)
-    fields = frozenset(mapping.fields) - (frozenset() if steps else sacct.STEP_COLUMNS)
+    fields = frozenset(mapping.fields) - (frozenset() if steps else STEP_COLUMNS)
     return MappedSource(SlurmSource(section, quiet(CAPTURED_AT, fields)), mapping)
 
 
@@ -111,22 +113,20 @@ def measure(jobs: int, *, steps: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mapped = source_over(folder, steps=steps)
-        columns = sacct.Columns.choose(mapped.source.context.fields, OFFERED, str)
-        key_columns = sacct.Columns(sacct.KEY_COLUMNS, steps=False, delimiter="\x1f")
+        columns = Columns.choose(mapped.source.context.fields, OFFERED, str)
         window, by_id = folder / "window", folder / "by_id"
-        write_rows(window, columns.without_steps(), jobs)
-        write_rows(by_id, columns if steps else key_columns, jobs)
+        write_rows(window, columns.of_window(), jobs)
+        write_rows(by_id, columns if steps else KEYS, jobs)
         output = by_id if steps else window
         rows = sum(1 for _ in output.open())
         kind = f"{jobs} jobs, {rows} rows, {output.stat().st_size / 1e6:.0f} MB"
 
         def parse() -> int:
-            runs = sacct.runs_of(sacct.rows_of(chunks(output), columns), columns)
-            return sum(1 for _ in runs)
+            return sum(1 for _ in runs_of(chunks(output), columns))
 
         def record() -> int:
-            runs = sacct.runs_of(sacct.rows_of(chunks(output), columns), columns)
-            made = (sacct.job_of(run, sacct.Identity(), "here", first=True) for run in runs)
+            runs = runs_of(chunks(output), columns)
+            made = (run.job(Identity(), "here", first=True) for run in runs)
             jobs = (job for job in made if isinstance(job, Job))
             return sum(1 for job in jobs if mapped.mapping.record(job).encode())
 

@@ -12,14 +12,16 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collector_slurm import sacct
-from collector_slurm.slurmdbd import environment
+from collector_slurm.columns import Columns
+from collector_slurm.output import rows_of
+from collector_slurm.run import ENDED_STATES
+from collector_slurm.sacct import environment
 from tests.slurm.standin import captured, standin, written
 
 DELIMITER = "\x1f$unguessable$\x1f"
 """Workloads have the unit separator in job names."""
 NAMES = tuple(dict.fromkeys(name for row in captured() for name in row))
-ENDED = ",".join(sacct.ENDED_STATES)
+ENDED = ",".join(ENDED_STATES)
 FOREVER = ("--starttime=2020-01-01T00:00:00", "--endtime=2037-01-01T00:00:00")
 FRAME = ("--parsable", "--noheader", "--noconvert", f"--delimiter={DELIMITER}")
 
@@ -45,11 +47,11 @@ def comparable(output: bytes) -> list[str]:
 
 def copied(real: str, folder: Path) -> str:
     """A stand-in that has all the rows of the real one."""
-    columns = sacct.Columns(NAMES, steps=True, delimiter=DELIMITER)
     states = f"--state={ENDED},PD,R,S"
     _, output = ask(real, "--allusers", "--duplicates", *FOREVER, states)
-    rows = (sacct.named(texts, columns) for texts in sacct.rows_of([output], columns))
-    return standin(folder, written(folder, ({**dict.fromkeys(NAMES, ""), **row} for row in rows)))
+    rows = rows_of([output], Columns(NAMES, DELIMITER))
+    named = (dict(zip(NAMES, (index[1:], *rest), strict=True)) for index, *rest in rows)
+    return standin(folder, written(folder, named))
 
 
 def questions(rows: Sequence[dict[str, str]]) -> Iterator[list[str]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from collector.source import Batch, Context, Job
 from collector.testing import context
+from collector_slurm.columns import KEY_COLUMNS, Columns
+from collector_slurm.run import Run
 from collector_slurm.section import SlurmSection
 from collector_slurm.source import SlurmSource
 
@@ -66,6 +68,12 @@ def row(job_id: str, **columns: str) -> dict[str, str]:
         "CPUTimeRAW": "120",
         "AllocTRES": "billing=2,cpu=2,mem=128M,node=1",
     } | columns
+
+
+def run_of(row: dict[str, str]) -> Run:
+    """The run that a row tells."""
+    columns = Columns((*KEY_COLUMNS, *sorted(set(row).difference(KEY_COLUMNS))))
+    return Run(columns.reader()([row.get(name, "") for name in columns.names]))
 
 
 def quiet(now: datetime = CAPTURED_AT, fields: frozenset[str] | None = None) -> Context:

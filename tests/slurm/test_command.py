@@ -9,7 +9,7 @@ import pytest
 
 from collector.command import StoppedError, output_of
 from collector.source import SourceError
-from collector_slurm.slurmdbd import environment
+from collector_slurm.sacct import environment
 from tests.slurm.standin import program
 
 

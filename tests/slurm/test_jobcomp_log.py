@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.source import Batch, Job, Unreadable
-from collector_slurm.sacct import ENDED_STATES
+from collector_slurm.run import ENDED_STATES
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import (
     CAPTURED_AT,

@@ -9,9 +9,8 @@ import pytest
 from collector.source import Batch
 from collector_slurm import slurmdbd
 from collector_slurm.known import Known
-from collector_slurm.sacct import Run
 from collector_slurm.source import SlurmSource
-from tests.slurm.standin import jobs, program, quiet, row, source, standin, written
+from tests.slurm.standin import jobs, program, quiet, row, run_of, source, standin, written
 
 END = 1795478160
 NOW = datetime.fromtimestamp(END + 60, UTC)
@@ -99,7 +98,7 @@ def test_a_backfill_reads_what_polls_have_read(tmp_path: Path):
 
 def test_no_more_is_remembered_than_can_come_again():
     """By age and, on a cluster that ends jobs faster, by number; the newest stay."""
-    made = [Run(row(str(end), End=str(end)), {}) for end in range(1, 31)]
+    made = [run_of(row(str(end), End=str(end))) for end in range(1, 31)]
     of = Known(10)
     for at in range(0, len(made), 7):
         of.add(made[at : at + 7])
@@ -110,7 +109,7 @@ def test_no_more_is_remembered_than_can_come_again():
 
 def test_a_re_scan_of_more_than_is_remembered_forgets_nothing_newer():
     """Read once more from the oldest on, those that do not fit are read again, and only those."""
-    made = [Run(row(str(end), End=str(end)), {}) for end in range(1, 13)]
+    made = [run_of(row(str(end), End=str(end))) for end in range(1, 13)]
     of = Known(10)
     of.add(made)
     again = []

@@ -10,8 +10,7 @@ import yaml
 from collector.config import mapping_of, parse
 from collector.record import Record
 from collector.source import Job, find_plugin
-from collector_slurm import sacct
-from collector_slurm.sacct import Columns
+from collector_slurm.columns import KEY_COLUMNS, Columns
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, CASES, captured, jobs, quiet, standin, written
 
@@ -81,8 +80,8 @@ def test_every_release_offers_all_that_each_reading_needs(release: str):
     """The key columns, and those that the default mapping names, but for the jobcomp log's."""
     offered = frozenset(OFFERS[release])
     fields = frozenset({"AllocCPUS", "AllocTRES", "TotalCPU", "MaxRSS", "NNodes", "User", "Group"})
-    assert offered.issuperset(sacct.KEY_COLUMNS)
-    assert set(Columns.choose(fields, offered, str).names) == fields.union(sacct.KEY_COLUMNS)
+    assert offered.issuperset(KEY_COLUMNS)
+    assert set(Columns.choose(fields, offered, str).names) == fields.union(KEY_COLUMNS)
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -10,18 +10,11 @@ from hypothesis import strategies as st
 
 from collector.quantities import duration_s
 from collector.source import Job, Unreadable
-from collector_slurm import sacct
-from collector_slurm.sacct import (
-    Columns,
-    Identity,
-    OutputError,
-    Run,
-    job_of,
-    named,
-    rows_of,
-    runs_of,
-)
-from tests.slurm.standin import captured, row
+from collector_slurm.columns import KEY_COLUMNS, Columns
+from collector_slurm.jobid import Identity
+from collector_slurm.output import OutputError, rows_of, runs_of
+from collector_slurm.run import INCOMPLETE, Run
+from tests.slurm.standin import captured, row, run_of
 
 OFFERED = frozenset(name for row in captured() for name in row) | {"SubmitLine", "Constraints"}
 HOSTILE = st.text(
@@ -44,11 +37,11 @@ def printed(rows: Iterable[dict[str, str]], columns: Columns) -> bytes:
 
 
 def read(rows: Iterable[dict[str, str]], columns: Columns) -> list[Run]:
-    return list(runs_of(rows_of([printed(rows, columns)], columns), columns))
+    return list(runs_of([printed(rows, columns)], columns))
 
 
 def job(values: dict[str, str], *, first: bool = True, identity: Identity | None = None) -> Job:
-    found = job_of(Run(values, {}), identity or Identity(), "here", first=first)
+    found = run_of(values).job(identity or Identity(), "here", first=first)
     assert isinstance(found, Job), found
     return found
 
@@ -65,7 +58,7 @@ def rows_by(*columns: str, **wanted: str) -> list[dict[str, str]]:
 
 def test_only_columns_that_sacct_offers_are_asked_for():
     """A field of a newer Slurm, or of none, is simply not there."""
-    assert choose("AllocCPUS", "NoSuchField").names == (*sacct.KEY_COLUMNS, "AllocCPUS")
+    assert choose("AllocCPUS", "NoSuchField").names == (*KEY_COLUMNS, "AllocCPUS")
 
 
 def test_steps_are_read_only_for_what_stands_on_steps():
@@ -92,8 +85,8 @@ def test_no_text_of_a_user_shifts_or_forges_a_row(texts: list[str], cut: int):
     ]
     output = printed(rows, columns)
     pieces = [output[at : at + cut] for at in range(0, len(output), cut)]
-    wanted = [{name: text for name in columns.names if (text := row.get(name, ""))} for row in rows]
-    assert [named(texts, columns) for texts in rows_of(pieces, columns)] == wanted
+    wanted = [("\n" + row["DBIndex"], *(row[name] for name in columns.names[1:])) for row in rows]
+    assert list(rows_of(pieces, columns)) == wanted
 
 
 @pytest.mark.parametrize("times", [1, 400])
@@ -104,8 +97,8 @@ def test_a_forged_row_in_a_job_name_stays_a_job_name(times: int):
     name = forged * times
     assert times == 1 or len(name) > 20_000
     runs = read([row("7", JobName=name), row("8", DBIndex="2")], columns)
-    assert [run.values["JobID"] for run in runs] == ["7", "8"]
-    assert runs[0].values["JobName"] == name
+    assert [run.fields["JobID"] for run in runs] == ["7", "8"]
+    assert runs[0].fields["JobName"] == name
 
 
 def test_text_that_is_no_utf8_is_kept_as_far_as_it_is_text():
@@ -113,8 +106,9 @@ def test_text_that_is_no_utf8_is_kept_as_far_as_it_is_text():
     columns = choose("JobName")
     output = printed([row("7", JobName="é")], columns).replace("é".encode(), b"caf\xe9")
     pieces = [output[at : at + 1] for at in range(len(output))]
-    rows = [named(texts, columns) for texts in rows_of(pieces, columns)]
-    assert [row["JobName"] for row in rows] == ["caf\N{REPLACEMENT CHARACTER}"]
+    assert [run.fields["JobName"] for run in runs_of(pieces, columns)] == [
+        "caf\N{REPLACEMENT CHARACTER}"
+    ]
 
 
 @pytest.mark.parametrize("lost", [1, 5, 60])
@@ -123,7 +117,7 @@ def test_output_that_breaks_off_is_an_error(lost: int):
     columns = choose("AllocCPUS")
     output = printed([row("7"), row("8", DBIndex="2")], columns)
     with pytest.raises(OutputError, match="ends within a row"):
-        list(rows_of([output[:-lost]], columns))
+        list(runs_of([output[:-lost]], columns))
 
 
 @pytest.mark.parametrize("noise", [b"CLUSTER: lab\n", b"sacct: warning\n", b"\n"])
@@ -131,7 +125,7 @@ def test_output_that_begins_otherwise_is_an_error(noise: bytes):
     """What sacct does not print by itself is not skipped."""
     columns = choose("AllocCPUS")
     with pytest.raises(OutputError, match="expected a DBIndex"):
-        list(rows_of([noise + printed([row("7")], columns)], columns))
+        list(runs_of([noise + printed([row("7")], columns)], columns))
 
 
 def test_a_step_belongs_to_the_run_with_its_dbindex():
@@ -148,7 +142,7 @@ def test_a_step_belongs_to_the_run_with_its_dbindex():
         ],
         columns,
     )
-    assert [run.peaks for run in runs] == [{"MaxRSS": 1 << 20}, {"MaxRSS": 8192}]
+    assert [run.fields["MaxRSS"] for run in runs] == [1 << 20, 8192]
     with pytest.raises(OutputError, match=r"step 7\.0 follows no row"):
         read([row("7", DBIndex="1"), row("7.0", DBIndex="2")], columns)
     with pytest.raises(OutputError, match=r"step 8\.0 follows no row"):
@@ -158,16 +152,15 @@ def test_a_step_belongs_to_the_run_with_its_dbindex():
 def test_memory_that_was_never_sampled_is_unknown_and_not_zero():
     """An empty MaxRSS on all steps leaves the field out."""
     (run,) = read([row("7"), row("7.batch")], choose("MaxRSS"))
-    found = job_of(run, Identity(), "here", first=True)
+    found = run.job(Identity(), "here", first=True)
     assert isinstance(found, Job)
     assert "MaxRSS" not in found.fields
 
 
 def test_cpu_time_of_a_call_without_steps_is_unknown_and_not_zero():
-    """`-X` prints TotalCPU 00:00:00; nobody may take that for a measurement."""
-    columns = Columns((*sacct.KEY_COLUMNS, "TotalCPU"), steps=False, delimiter="\x1f")
-    (run,) = read([row("7", TotalCPU="00:00:00")], columns)
-    assert "TotalCPU" not in run.values
+    """`-X` prints TotalCPU 00:00:00, so it is not asked for with it."""
+    columns = choose("TotalCPU", "MaxRSS", "AllocCPUS").without_steps()
+    assert columns.names == (*KEY_COLUMNS, "AllocCPUS")
 
 
 def test_a_jobs_cpu_time_is_that_of_all_its_steps():
@@ -179,9 +172,9 @@ def test_a_jobs_cpu_time_is_that_of_all_its_steps():
             steps.setdefault(one["DBIndex"], []).append(duration_s(one["TotalCPU"]))
     compared = 0
     for run in read(captured(), columns):
-        found = job_of(run, Identity(), "here", first=True)
-        if isinstance(found, Job) and found.stop_at and sacct.has_nodes(run):
-            own = steps.get(run.values["DBIndex"], [])
+        found = run.job(Identity(), "here", first=True)
+        if isinstance(found, Job) and found.stop_at and run.has_nodes:
+            own = steps.get(str(run.fields["DBIndex"]), [])
             assert found.fields["TotalCPU"] == pytest.approx(sum(own), abs=0.002 * len(own) + 1e-9)
             compared += 1
     assert compared == 165
@@ -192,8 +185,8 @@ def test_elapsed_and_core_seconds_are_slurms_own():
     columns = choose("ElapsedRaw", "CPUTimeRAW", "AllocCPUS")
     compared = 0
     for run in read(captured(), columns):
-        if sacct.left_out(run) is None:
-            found = job_of(run, Identity(), "here", first=True)
+        if run.left_out() is None:
+            found = run.job(Identity(), "here", first=True)
             assert isinstance(found, Job)
             assert found.stop_at is not None
             elapsed = (found.stop_at - found.start_at).total_seconds()
@@ -232,28 +225,28 @@ def test_the_rows_of_a_resized_job_do_not_overlap():
 
 def test_a_run_ended_only_when_its_end_is_known():
     """COMPLETED with End Unknown, as after an outage of slurmdbd, is not final yet."""
-    assert sacct.left_out(Run(row("7", End="Unknown"), {})) == "end not known yet"
+    assert run_of(row("7", End="Unknown")).left_out() == "end not known yet"
 
 
 def test_a_row_that_slurmdbd_has_not_heard_everything_of_is_not_final():
     """The end of a short job may come before its start: no Partition, and a raw id for a task."""
     (short,) = [row("35", JobIDRaw="35")]
     del short["Partition"]
-    assert sacct.left_out(Run(short, {}), 1795478000) == sacct.INCOMPLETE
-    assert sacct.left_out(Run(short, {}), 1795478161) is None
+    assert run_of(short).left_out(1795478000) == INCOMPLETE
+    assert run_of(short).left_out(1795478161) is None
 
 
 @pytest.mark.parametrize("start", ["None", "Unknown", "1795478160"])
 def test_a_job_without_nodes_never_started(start: str):
     """Cancelled while pending it may have a Start, equal to its End; nodes are the test."""
     never = row("7", State="CANCELLED by 1001", Start=start, NodeList="None assigned")
-    assert sacct.left_out(Run(never, {})) == "never started"
+    assert run_of(never).left_out() == "never started"
 
 
 def test_a_run_of_no_seconds_did_run():
     """Start equal to End with nodes is a short job, not a cancelled one."""
     short = row("7", Start="1795478160", NodeList="node1")
-    assert sacct.left_out(Run(short, {})) is None
+    assert run_of(short).left_out() is None
     assert elapsed_s(short) == 0
 
 
@@ -287,7 +280,7 @@ def test_numbers_are_numbers_and_texts_stay_texts():
 )
 def test_a_row_that_makes_no_job_is_kept_with_the_reason(columns: dict[str, str], reason: str):
     """It is told what was expected, and the text can be read again."""
-    found = job_of(Run(row("7", **columns), {}), Identity(), "here", first=True)
+    found = run_of(row("7", **columns)).job(Identity(), "here", first=True)
     assert isinstance(found, Unreadable)
     assert reason in found.reason
     assert json.loads(found.raw)["Cluster"] == "lab"
@@ -312,12 +305,12 @@ def test_clusters_and_a_reset_database_can_be_told_apart_in_ids():
 @given(st.dictionaries(st.sampled_from(["JobName", "Comment", "Account"]), HOSTILE), st.booleans())
 def test_raw_gives_the_same_run_again(texts: dict[str, str], first: bool):
     """What is kept of a rejected job is all that its job is made of."""
-    run = Run({**row("7"), **texts}, {"MaxRSS": 4096})
-    assert sacct.run_from(sacct.raw_of(run, first=first)) == (run, first)
+    run = run_of({**row("7"), **texts, "MaxRSS": "4096", "TotalCPU": "00:03.500"})
+    assert Run.of_raw(run.raw(first=first)) == (run, first)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"JobID":"7","first":true}', b"\xff"])
 def test_raw_that_is_no_run_is_refused(raw: bytes):
     """It is an error to be shown, not a crash."""
     with pytest.raises((ValueError, msgspec.DecodeError)):
-        sacct.run_from(raw)
+        Run.of_raw(raw)

@@ -1,0 +1,189 @@
+"""Run: what slurmdbd says of one run of a job, when it ran, and the job that is made of it.
+
+Facts that this module knows, all seen on Slurm 22.05 (see `docs/slurm.md`):
+
+- a run ended when its End is known, and ran when nodes were allocated; a Start proves nothing;
+- the end of a short job can reach slurmdbd before its start: for a moment its row has an End but no
+  Partition, and a task of an array shows its raw id. Every complete row has a Partition;
+- the second row of a resized job repeats the first one's Start; it really ran from its Submit on;
+- End - Start holds suspended time too; Slurm does not charge it and neither do we: the stop time
+  is the time that remains after it is taken off;
+- memory high-water marks stand on steps only, and empty is unknown, not 0;
+- CPU time is 0 on the job's row unless steps are read with it: then it is not asked for.
+"""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from collector.source import Job, Unreadable, Value
+from collector_slurm.jobid import Identity, check_job
+
+ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV", "TO")
+"""Every state of a run that is over; RQ, RS: requeued and resized, another run follows."""
+
+RUNNING_STATES = ("R", "S")
+"""States of a run that has begun and is not over."""
+
+END_UNKNOWN = "end not known yet"
+"""Why a run is left out that has not ended, as far as slurmdbd knows."""
+
+INCOMPLETE = "slurmdbd does not know all of it yet"
+"""Why a run is left out whose start slurmdbd learns after its end."""
+
+LATER = frozenset({END_UNKNOWN, INCOMPLETE})
+"""Why a run is left out for now."""
+
+Pair = tuple[Value, Value]
+
+_NO_NODES = frozenset({"None assigned", "(null)", "None", ""})
+
+
+class Run(msgspec.Struct, gc=False):
+    """One row of a run with what its steps add."""
+
+    fields: dict[str, Value]
+    """By column: see `Columns.reader`; Cluster, JobID and DBIndex are always there."""
+
+    @property
+    def key(self) -> Pair:
+        """Cluster and JobID: what a requeued, resized or repeated job has in common."""
+        return self.fields["Cluster"], self.fields["JobID"]
+
+    @property
+    def row(self) -> Pair:
+        """Cluster and DBIndex: what slurmdbd itself knows the run by."""
+        return self.fields["Cluster"], self.fields["DBIndex"]
+
+    @property
+    def handle(self) -> str:
+        """`row` as one text."""
+        return f"{self.fields['Cluster']}/{self.fields['DBIndex']}"
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether nodes were allocated: the run started."""
+        return self.fields.get("NodeList", "") not in _NO_NODES
+
+    @property
+    def began(self) -> int | None:
+        """When the run really began, in epoch seconds; None when Slurm does not say.
+
+        A resized job's second row starts at its Submit, whatever its Start says.
+        """
+        get = self.fields.get
+        start, submit, end = get("Start"), get("Submit"), get("End")
+        if not isinstance(start, int):
+            return None
+        if not isinstance(submit, int) or submit <= start:
+            return start
+        return start if isinstance(end, int) and submit > end else submit
+
+    @property
+    def ended(self) -> float:
+        """When the run ended, in epoch seconds; infinite when that is not known."""
+        end = self.fields.get("End")
+        return end if isinstance(end, int) else float("inf")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the run has begun and not ended, as far as slurmdbd knows."""
+        if self.left_out() != END_UNKNOWN:
+            return False
+        return self.has_nodes and "Partition" in self.fields and self.began is not None
+
+    def left_out(self, complete_after: float = 0) -> str | None:
+        """Why the run is not to be accounted (now); None if it is.
+
+        Args:
+            complete_after: epoch seconds; a run that ended before is taken as it is, complete or
+                not.
+        """
+        if "End" not in self.fields:
+            return END_UNKNOWN
+        if not self.has_nodes:
+            return "never started"
+        if "Partition" not in self.fields and self.ended >= complete_after:
+            return INCOMPLETE
+        return None
+
+    def job(self, identity: Identity, where: str, *, first: bool) -> Job | Unreadable:
+        """Makes a job of a run that has nodes; its stop time is None when its End is not known.
+
+        Args:
+            identity: how it is named.
+            where: the command that printed it.
+            first: whether no run of a job with this id came before.
+        """
+        fields = self.fields
+        try:
+            check_job(str(fields["JobID"]))
+            start = self._known_start()
+            stop_at = _stop_at(fields, start)
+            if start != fields["Start"] and stop_at is not None:
+                _take_off_time_before(start, stop_at, fields)
+            submit = fields.get("Submit")
+            run_id = identity.of(
+                str(fields["JobID"]),
+                str(fields["Cluster"]),
+                submit if isinstance(submit, int) else start,
+                start,
+                first=first,
+            )
+            start_at = datetime.fromtimestamp(start, UTC)
+        except (ValueError, OverflowError) as error:
+            return Unreadable(self.raw(first=first), where, str(error))
+        return Job(run_id, start_at, stop_at, fields, self.raw(first=first), where)
+
+    def raw(self, *, first: bool) -> bytes:
+        """The run as JSON, with all that `of_raw` needs to make the same job again."""
+        return _encode({**self.fields, "first": first})
+
+    @classmethod
+    def of_raw(cls, raw: bytes) -> "tuple[Run, bool]":
+        """Reads `raw` back: the run, and whether it is the first of its job.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        fields = msgspec.json.decode(raw, type=dict[str, Value])
+        first = fields.pop("first", None)
+        if not isinstance(first, bool) or not {"Cluster", "JobID"}.issubset(fields):
+            raise ValueError("expected a run of sacct as JSON, with Cluster, JobID and first")
+        return cls(fields), first
+
+    def _known_start(self) -> int:
+        start = self.began
+        if start is None:
+            raise ValueError(
+                f"Start = {self.fields.get('Start')!r}: expected the second at which the run began"
+            )
+        return start
+
+
+def _stop_at(fields: dict[str, Value], start: int) -> datetime | None:
+    """The end without suspended time; None when it is not known."""
+    end, suspended = fields.get("End"), fields.get("Suspended", 0)
+    if end is None:
+        return None
+    if not isinstance(end, int) or end < start:
+        raise ValueError(
+            f"End = {end!r}: expected a second not before {start}, where the run began"
+        )
+    if not isinstance(suspended, int | float):
+        raise ValueError(  # noqa: TRY004 - the text is wrong, not the program
+            f"Suspended = {suspended!r}: expected a duration as 01:02:03"
+        )
+    return datetime.fromtimestamp(max(start, end - suspended), UTC)
+
+
+def _take_off_time_before(start: int, stop_at: datetime, fields: dict[str, Value]) -> None:
+    """Corrects the sums of a resized job's row, which count the rows before it once more."""
+    elapsed_s, cores = int(stop_at.timestamp()) - start, fields.get("AllocCPUS")
+    if "ElapsedRaw" in fields:
+        fields["ElapsedRaw"] = elapsed_s
+    if "CPUTimeRAW" in fields and isinstance(cores, int):
+        fields["CPUTimeRAW"] = elapsed_s * cores
+
+
+_encode = msgspec.json.Encoder().encode
