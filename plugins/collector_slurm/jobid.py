@@ -87,6 +87,8 @@ def check_job(text: str) -> None:
     Raises:
         ValueError: when it is not.
     """
+    if text.isascii() and text.isdecimal():
+        return  # nearly always
     if _match(text)["step"] is not None:
         raise ValueError(f"{text!r} is the id of a step, not of a job")
 

@@ -68,8 +68,7 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
     run: Run | None = None
     head, steps = "", ""  # how the rows of the run's steps begin, and their ids
     for texts in rows_of(chunks, columns):
-        index, cluster, job_id = texts[:3]
-        if index == head and job_id.startswith(steps):
+        if texts[0] == head and texts[2].startswith(steps):
             assert run is not None
             for at, name in peaks:
                 if text := texts[at]:
@@ -77,6 +76,7 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
             continue
         if run is not None:
             yield run
+        index, cluster, job_id = texts[:3]
         if index[:1] != "\n" or not (index.isascii() and index[1:].isdecimal()):
             raise OutputError(
                 f"expected a DBIndex at the start of a row, found {index.strip()[:80]!r}"
@@ -93,7 +93,8 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
 
 def _raise(fields: dict[str, Value], name: str, text: str) -> None:
     """Puts the peak of a step to those before; a text that is no size is told by the mapping."""
-    peak, before = value_of(name, text), fields.get(name)
+    peak = int(text) if text.isdecimal() else value_of(name, text)
+    before = fields.get(name)
     if isinstance(peak, int) and isinstance(before, int):
         peak = max(peak, before)
     if peak is not None and not isinstance(before, str):

@@ -203,7 +203,7 @@ class Slurmdbd:
             yield self._batch(some, without_steps, open_too=True)
         gone = iter([one for one in at.running.items() if one[0] not in running])
         while chunk := dict(islice(gone, _BATCH_RUNS)):
-            named = self._sacct.of_jobs(sorted(set(chunk.values())), without_steps)
+            named = self._sacct.of_jobs(dict.fromkeys(chunk.values()), without_steps)
             found = {run.handle: run for run in named}
             ended = []
             for handle, job_id in chunk.items():
@@ -265,7 +265,7 @@ class Slurmdbd:
         """
         families: dict[Pair, dict[Value, Run]] = {}
         if runs:
-            ids = sorted({str(run.fields["JobID"]) for run in runs})
+            ids = dict.fromkeys(run.fields["JobID"] for run in runs)
             for run in self._sacct.of_jobs(ids, columns if columns.steps else KEYS):
                 families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
         return families

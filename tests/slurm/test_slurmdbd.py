@@ -436,6 +436,24 @@ def test_steps_that_ended_before_the_window_count(tmp_path: Path):
     assert found["7"].fields["TotalCPU"] == 601.5
 
 
+@pytest.mark.parametrize("hidden", ["--jobs=", "AllocCPUS"])
+def test_a_run_that_its_jobs_id_does_not_show_is_not_lost(hidden: str, tmp_path: Path):
+    """It is read as its window shows it, without its steps; if that is empty, the poll fails."""
+    whole = standin(tmp_path, written(tmp_path, [row("7", TotalCPU="00:09")]))
+    Path(whole).rename(tmp_path / "whole")
+    script = f'case "$*" in *{hidden}*) ;; *) exec {tmp_path}/whole "$@";; esac'
+    sacct = program(tmp_path, script)
+    given = quiet(NOW, fields=frozenset({"TotalCPU", "AllocCPUS"}))
+    poll = source(given, sacct=sacct).poll(None)
+    if hidden == "AllocCPUS":  # neither call that asks for more than keys
+        with pytest.raises(SourceError, match="showed job 7 and then no more"):
+            list(poll)
+        return
+    (found,) = jobs(poll).values()
+    assert found.fields["AllocCPUS"] == 2
+    assert "TotalCPU" not in found.fields
+
+
 def test_a_window_of_one_second_shows_one_second(tmp_path: Path):
     """sacct takes an instant for two seconds; a run of the second one is left to its window."""
     later = row("8", DBIndex="2", End=str(END + 1))
