@@ -77,7 +77,7 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
         if run is not None:
             yield run
         index, cluster, job_id = texts[:3]
-        if index[:1] != "\n" or not (index.isascii() and index[1:].isdecimal()):
+        if index[:1] != "\n" or not index[1:].isdecimal():
             raise OutputError(
                 f"expected a DBIndex at the start of a row, found {index.strip()[:80]!r}"
             )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector_slurm.jobid import JobId
+from collector_slurm.jobid import JobId, check_job
 
 FORMS = {
     "31": JobId(31),
@@ -41,6 +41,18 @@ def test_what_is_no_job_id_is_refused(text: str):
     """The error shows the text and what an id looks like."""
     with pytest.raises(ValueError, match="is not a job id as 31, 38_7"):
         JobId.parse(text)
+    with pytest.raises(ValueError, match="is not a job id as 31, 38_7"):
+        check_job(text)
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_a_step_is_not_taken_for_a_job(text: str):
+    """A row of a step that stands for a job would be accounted beside its job."""
+    if FORMS[text].step is None:
+        check_job(text)
+    else:
+        with pytest.raises(ValueError, match="is the id of a step"):
+            check_job(text)
 
 
 @given(

@@ -120,6 +120,21 @@ def test_output_that_breaks_off_is_an_error(lost: int):
         list(runs_of([output[:-lost]], columns))
 
 
+@pytest.mark.parametrize("missing", ["DBIndex", "Cluster", "JobID"])
+def test_a_row_without_what_tells_it_from_others_is_an_error(missing: str):
+    """Nothing that was read after it could be trusted."""
+    with pytest.raises(OutputError, match=missing):
+        read([row("7") | {missing: ""}], choose("AllocCPUS"))
+
+
+def test_rows_that_are_not_on_lines_of_their_own_are_an_error():
+    """As other options of sacct print them: the first digit of a DBIndex is no newline."""
+    columns = choose("AllocCPUS")
+    output = printed([row("7"), row("8", DBIndex="22")], columns).replace(b"\n", b"")
+    with pytest.raises(OutputError, match="expected a DBIndex at the start of a row, found '22'"):
+        list(runs_of([output + b"\n"], columns))
+
+
 @pytest.mark.parametrize("noise", [b"CLUSTER: lab\n", b"sacct: warning\n", b"\n"])
 def test_output_that_begins_otherwise_is_an_error(noise: bytes):
     """What sacct does not print by itself is not skipped."""
@@ -159,8 +174,8 @@ def test_memory_that_is_no_size_is_told_and_stops_nothing(before: list[str], aft
 
 
 def test_memory_that_was_never_sampled_is_unknown_and_not_zero():
-    """An empty MaxRSS on all steps leaves the field out."""
-    (run,) = read([row("7"), row("7.batch")], choose("MaxRSS"))
+    """An empty MaxRSS on all steps leaves the field out, and so does one that Slurm calls so."""
+    (run,) = read([row("7"), row("7.batch"), row("7.0", MaxRSS="Unknown")], choose("MaxRSS"))
     found = run.job(Identity(), "here", first=True)
     assert isinstance(found, Job)
     assert "MaxRSS" not in found.fields

@@ -138,6 +138,15 @@ def test_runs_that_were_told_are_ended_after_tracking_is_switched_off(tmp_path: 
     assert ids(cluster.poll(5000, ended(4), running("8", "8"))) == [("7", 4)]
 
 
+@pytest.mark.parametrize("missing", [{"Partition": ""}, {"NodeList": ""}, {"Start": "Unknown"}])
+def test_a_run_that_slurmdbd_does_not_know_whole_is_not_told_yet(
+    missing: dict[str, str], cluster: Cluster
+):
+    """Its record could not be mended later."""
+    assert ids(cluster.poll(10, running() | missing)) == []
+    assert ids(cluster.poll(20, running())) == [("7", None)]
+
+
 def test_a_pending_job_is_no_run(cluster: Cluster):
     """Neither is one that waits again after a requeue."""
     pending = row("7", State="PENDING", Start="Unknown", End="Unknown", NodeList="None assigned")

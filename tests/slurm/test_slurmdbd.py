@@ -436,22 +436,31 @@ def test_steps_that_ended_before_the_window_count(tmp_path: Path):
     assert found["7"].fields["TotalCPU"] == 601.5
 
 
-@pytest.mark.parametrize("hidden", ["--jobs=", "AllocCPUS"])
-def test_a_run_that_its_jobs_id_does_not_show_is_not_lost(hidden: str, tmp_path: Path):
-    """It is read as its window shows it, without its steps; if that is empty, the poll fails."""
+def test_a_run_that_its_jobs_id_does_not_show_is_read_as_its_window_shows_it(tmp_path: Path):
+    """Without its steps, but not without its record; and not as the first run of its job."""
+    times = {"Submit": str(END - 900), "Start": str(END - 900), "End": str(END - 600)}
+    earlier, other = row("7", **times), row("8", DBIndex="3", AllocCPUS="4", TotalCPU="00:01")
+    run = row("7", DBIndex="2", TotalCPU="00:09")
+    shown = {}
+    for name, rows in (("by_id", [earlier, other]), ("window", [other, run])):
+        (tmp_path / name).mkdir()
+        shown[name] = standin(tmp_path / name, written(tmp_path / name, rows))
+    script = 'case "$*" in *--jobs=*) exec {by_id} "$@";; *) exec {window} "$@";; esac'
+    given = quiet(NOW, fields=frozenset({"TotalCPU", "AllocCPUS"}))
+    found = jobs(source(given, sacct=program(tmp_path, script.format(**shown))).poll(None))
+    assert set(found) == {"8", "7-1795478100"}
+    assert found["7-1795478100"].fields["AllocCPUS"] == 2
+    assert "TotalCPU" not in found["7-1795478100"].fields
+
+
+def test_a_run_that_is_gone_before_it_was_read_whole_fails_the_poll(tmp_path: Path):
+    """Half of it would be a wrong record; a window that shows it no more asks no more for it."""
     whole = standin(tmp_path, written(tmp_path, [row("7", TotalCPU="00:09")]))
     Path(whole).rename(tmp_path / "whole")
-    script = f'case "$*" in *{hidden}*) ;; *) exec {tmp_path}/whole "$@";; esac'
-    sacct = program(tmp_path, script)
+    script = f'case "$*" in *AllocCPUS*) ;; *) exec {tmp_path}/whole "$@";; esac'  # but for keys
     given = quiet(NOW, fields=frozenset({"TotalCPU", "AllocCPUS"}))
-    poll = source(given, sacct=sacct).poll(None)
-    if hidden == "AllocCPUS":  # neither call that asks for more than keys
-        with pytest.raises(SourceError, match="showed job 7 and then no more"):
-            list(poll)
-        return
-    (found,) = jobs(poll).values()
-    assert found.fields["AllocCPUS"] == 2
-    assert "TotalCPU" not in found.fields
+    with pytest.raises(SourceError, match="showed job 7 and then no more"):
+        list(source(given, sacct=program(tmp_path, script)).poll(None))
 
 
 def test_a_window_of_one_second_shows_one_second(tmp_path: Path):
