@@ -51,13 +51,8 @@ class Run(msgspec.Struct, gc=False):
         return self.fields["Cluster"], self.fields["JobID"]
 
     @property
-    def row(self) -> Pair:
-        """Cluster and DBIndex: what slurmdbd itself knows the run by."""
-        return self.fields["Cluster"], self.fields["DBIndex"]
-
-    @property
     def handle(self) -> str:
-        """`row` as one text."""
+        """Cluster and DBIndex: what slurmdbd itself knows the run by."""
         return f"{self.fields['Cluster']}/{self.fields['DBIndex']}"
 
     @property

@@ -274,7 +274,7 @@ class Slurmdbd:
         """A run that its job's id does not show, as its window shows it: without its steps."""
         end = int(run.ended)
         for shown in self._sacct.ended_in(Window(end, end + 1), columns.without_steps()):
-            if shown.row == run.row:
+            if shown.handle == run.handle:
                 return shown
         raise SourceError(
             f"slurmdbd showed job {run.fields['JobID']} and then no more; the next poll asks again"
