@@ -255,7 +255,7 @@ class Slurmdbd:
                 run = found.get(handle)
                 if run is None:
                     self._context.log.warning("running job vanished from slurmdbd", job=job_id)
-                elif sacct.left_out(run) in sacct.LATER:
+                elif sacct.left_out(run, now - _COMPLETE_S) in sacct.LATER:
                     continue
                 else:
                     ended.append(run)
