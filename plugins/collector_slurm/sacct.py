@@ -90,6 +90,9 @@ _PEAKS = frozenset({"MaxDiskRead", "MaxDiskWrite", "MaxPages", "MaxRSS", "MaxVMS
 STEP_COLUMNS = _CPU_TIMES | _PEAKS
 """Columns that are known only when the steps are read: `sacct` without `-X`."""
 
+USAGE = "TRESUsageOutTot"
+"""Short, and empty on a step until slurmdbd has its usage, but for `jobacct_gather/none`."""
+
 _NO_NODES = frozenset({"None assigned", "(null)", "None", ""})
 _UNKNOWN = frozenset({"Unknown", "None"})
 
@@ -161,6 +164,10 @@ class Run(msgspec.Struct):
 
     values: dict[str, str]
     peaks: dict[str, int]
+    steps_told: int = 0
+    """Steps whose usage slurmdbd has; none, unless `USAGE` was asked for."""
+    steps_silent: int = 0
+    """Steps whose usage it does not have."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -222,6 +229,7 @@ def runs_of(rows: Iterable[tuple[str, ...]], columns: Columns) -> Iterator[Run]:
     of_run = ("", "")
     peaks = [(at, name) for at, name in enumerate(columns.names) if name in _PEAKS]
     cpu_times = _CPU_TIMES.intersection(columns.names)
+    usage = columns.names.index(USAGE) if USAGE in columns.names else None
     for texts in rows:
         index, cluster, job_id = texts[:3]
         if "." not in job_id:
@@ -240,6 +248,9 @@ def runs_of(rows: Iterable[tuple[str, ...]], columns: Columns) -> Iterator[Run]:
         for at, name in peaks:
             if text := texts[at]:
                 run.peaks[name] = max(run.peaks.get(name, 0), _peak(text))
+        if usage is not None:
+            run.steps_told += bool(texts[usage])
+            run.steps_silent += not texts[usage]
     if run is not None:
         yield run
 
@@ -265,11 +276,28 @@ def left_out(run: Run, complete_after: float = 0) -> str | None:
     return None
 
 
+def usage_to_come(run: Run) -> bool:
+    """Whether slurmdbd may learn more of what the steps have used.
+
+    A job ends for Slurm when it is cancelled, or its script ends; processes that go on then have
+    `KillWait` seconds more. Until they are gone, sacct shows their steps with the state and the end
+    of the job, and with no CPU time. Where Slurm gathers no usage at all, no step ever has any.
+    """
+    gathers = run.steps_told or run.values.get("State") not in ("COMPLETED", "FAILED")
+    return run.steps_silent > 0 and bool(gathers)
+
+
 def is_running(run: Run) -> bool:
     """Whether a run has begun and not ended, as far as slurmdbd knows."""
     if left_out(run) != END_UNKNOWN:
         return False
     return has_nodes(run) and "Partition" in run.values and began(run) is not None
+
+
+def without_usage(run: Run) -> Run:
+    """The run as it is read without its steps."""
+    values = {name: text for name, text in run.values.items() if name not in STEP_COLUMNS}
+    return Run(values, {})
 
 
 def began(run: Run) -> int | None:

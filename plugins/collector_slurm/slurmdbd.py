@@ -43,6 +43,8 @@ _BATCH_RUNS = 1000
 _SHORTEST_WINDOW_S = 60
 _TOKEN_BYTES = 9
 _CHECKED_S = 86400
+_AGAIN_S = 0.5
+"""After this time slurmdbd knows the end of most jobs, whose epilog began as they ended."""
 _COMPLETE_S = 300
 """After this time a row stays as incomplete as it is."""
 
@@ -137,14 +139,29 @@ class Slurmdbd:
                 return
 
     def one(self, job_id: str) -> Batch:
-        """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one."""
-        columns = self._columns("JobIDRaw")
-        runs = [
-            run
-            for run in self._runs([f"--jobs={JobId.parse(job_id)}"], columns.without_steps())
-            if run.values.get("JobIDRaw") == job_id
-        ]
-        return self._batch(runs, columns, open_too=self._section.track_running)
+        """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one.
+
+        Mostly with one call, as slurmctld waits for it: of one job, rows with all steps are few.
+        """
+        columns = self._columns("JobIDRaw", sacct.USAGE)
+        named = [f"--jobs={JobId.parse(job_id)}"]
+        for wait_s in (_AGAIN_S, 0):
+            found = list(self._runs(named, columns))  # of an array, if it has the id of this task
+            runs = [
+                run
+                for run in found
+                if run.values.get("JobIDRaw") == job_id and not sacct.usage_to_come(run)
+            ]
+            if any(sacct.left_out(run) not in sacct.LATER for run in runs):
+                break
+            self._context.stop.wait(wait_s)
+        if runs and self._section.leaves_out:
+            window = Window(0, int(self._context.now().timestamp()) + 2)
+            arguments = [*named, *self._window_arguments(window)]
+            wanted = {run.handle for run in self._runs(arguments, columns.without_steps())}
+            runs = [run for run in runs if run.handle in wanted]
+        runs = [sacct.without_usage(run) if sacct.is_running(run) else run for run in runs]
+        return self._batch(runs, columns, open_too=self._section.track_running, found=found)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`."""
@@ -263,7 +280,13 @@ class Slurmdbd:
             yield self._batch(ended, columns)
 
     def _batch(
-        self, runs: list[Run], columns: Columns, new_from: int = 0, *, open_too: bool = False
+        self,
+        runs: list[Run],
+        columns: Columns,
+        new_from: int = 0,
+        *,
+        open_too: bool = False,
+        found: Iterable[Run] | None = None,
     ) -> Batch:
         """Makes jobs of runs.
 
@@ -273,6 +296,7 @@ class Slurmdbd:
             new_from: those left out for good count only when they ended since then, in epoch
                 seconds; those left out for now will be read again.
             open_too: whether runs that have not ended are jobs too.
+            found: all runs of these jobs, with their steps; None: they are asked for.
         """
         batch = Batch()
         over: list[Run] = []
@@ -286,7 +310,7 @@ class Slurmdbd:
                 running.append(run)
             elif reason not in sacct.LATER and sacct.ended(run) >= new_from:
                 batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
-        by_handle, firsts = self._whole([*over, *running], columns)
+        by_handle, firsts = self._whole([*over, *running], columns, found)
         if by_handle:
             over = [by_handle.get(run.handle, run) for run in over]
         for run in chain(over, running):
@@ -304,7 +328,7 @@ class Slurmdbd:
         return batch
 
     def _whole(
-        self, runs: list[Run], columns: Columns
+        self, runs: list[Run], columns: Columns, found: Iterable[Run] | None
     ) -> tuple[dict[str, Run], dict[tuple[str, str], int]]:
         """Asks for jobs by their ids, which shows all of their runs with all of their steps.
 
@@ -319,7 +343,7 @@ class Slurmdbd:
         by_handle: dict[str, Run] = {}
         firsts: dict[tuple[str, str], int] = {}
         ids = sorted({run.values["JobID"] for run in runs})
-        for run in self._runs([f"--jobs={','.join(ids)}"], columns):
+        for run in self._runs([f"--jobs={','.join(ids)}"], columns) if found is None else found:
             if columns.steps:
                 by_handle[run.handle] = run
             start = sacct.began(run)
