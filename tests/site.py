@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +12,29 @@ from pathlib import Path
 
 from tests.example_plugin import install, job
 
+ROOT = Path(__file__).parents[1]
 LIMIT_S = 30
 NOBODY = "http://127.0.0.1:9"
 """Where no Auditor is: the discard port."""
+
+
+def open_to_all(path: str | Path) -> bool:
+    """Whether every user gets through to a file."""
+    return all(folder.stat().st_mode & 0o001 for folder in (Path(path) / "x").parents)
+
+
+def python_of_all() -> str | None:
+    """A Python with which every user can run this checkout and what it needs."""
+    if not (open_to_all(ROOT) and open_to_all(sysconfig.get_path("purelib"))):
+        return None
+    systems = "/usr/bin/python{}.{}".format(*sys.version_info[:2])
+    if open_to_all(sys.base_prefix):
+        return sys.executable
+    return systems if Path(systems).exists() else None
+
+
+PATHS = [str(ROOT), str(ROOT / "plugins"), sysconfig.get_path("purelib")]
+"""What such a Python has to import from."""
 
 
 @dataclass

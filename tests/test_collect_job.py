@@ -1,8 +1,11 @@
 """`collect-job` puts one ended job into the outbox, and never fails the epilog that calls it."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,20 @@ def test_an_ended_job_waits_in_the_outbox(site: Site, tmp_path: Path):
     status = json.loads(site.run("status", "--json").stdout)
     assert status["waiting"] == 1
     assert status["sources"] == {}
+
+
+@pytest.mark.slow
+def test_an_outbox_that_is_locked_does_not_hold_up_the_epilog(site: Site, tmp_path: Path):
+    """A backup, say: the epilog gives up long before the daemon would."""
+    slurm(site, tmp_path)
+    assert site.run("collect-job", "--source", "lab", "1").returncode == 0
+    with contextlib.closing(sqlite3.connect(site.folder / "outbox.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        process = site.run("collect-job", "--source", "lab", "2")
+    assert process.returncode == 0
+    assert "locked by another process" in process.stderr
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(

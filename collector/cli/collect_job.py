@@ -15,6 +15,9 @@ from collector.config import ConfigError
 from collector.outbox import Outbox, OutboxError
 from collector.source import SourceError
 
+_OUTBOX_S = 5
+"""Seconds to wait for others that write into the outbox: fifty epilogs at once need fewer."""
+
 
 @click.command(context_settings=CONTEXT)
 @config_option
@@ -42,6 +45,7 @@ def command(config_path: Path, name: str, job_id: str) -> None:
             log.error("job left to the polls", problem=f"{config_path} has no source {name!r}")
             sys.exit(0)
         with Outbox.open(config.outbox.path, now=utc_now, limits=config.outbox) as outbox:
+            outbox.wait_at_most(_OUTBOX_S)
             store(mapped.source.one(job_id), mapped, outbox, Collected(), origin="epilog")
     except (ConfigError, SourceError, OutboxError, ValueError) as error:
         log.error("job left to the polls", problem=str(error))

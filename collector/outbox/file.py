@@ -134,7 +134,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise OutboxInUseError(
-                f"{path}: locked by another process for over {_BUSY_TIMEOUT_S} s; "
+                f"{path}: locked by another process for too long; "
                 "end what holds it open (a sqlite3 shell, a backup?)"
             ) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):

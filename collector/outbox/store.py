@@ -86,6 +86,11 @@ class Outbox:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Waits no longer for another process that writes."""
+        with self._lock:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+
     def held_by_daemon(self) -> contextlib.AbstractContextManager[None]:
         """Makes this process the daemon of this outbox.
 

@@ -56,6 +56,10 @@ PEAKS = frozenset({"MaxDiskRead", "MaxDiskWrite", "MaxPages", "MaxRSS", "MaxVMSi
 STEP_COLUMNS = PEAKS | {"SystemCPU", "TotalCPU", "UserCPU"}
 """Columns that are known only when the steps are read: `sacct` without `-X`."""
 
+USAGE = "TRESUsageOutTot"
+"""Asked for with steps: short, and empty on a step until slurmdbd has its usage, but for
+`jobacct_gather/none`."""
+
 _UNKNOWN = frozenset({"Unknown", "None"})
 
 
@@ -101,6 +105,8 @@ class Columns(msgspec.Struct, frozen=True):
             token: gives a text that nobody can guess.
         """
         wanted = offered if fields is None else fields & offered
+        if not wanted.isdisjoint(STEP_COLUMNS):
+            wanted |= offered & {USAGE}
         names = (*KEY_COLUMNS, *sorted(wanted.difference(KEY_COLUMNS)))
         free_text = not _OWN_COLUMNS.issuperset(names)
         return cls(names, f"\x1f{token()}\x1f" if free_text else "\x1f")

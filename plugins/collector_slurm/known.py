@@ -8,7 +8,7 @@ This saves work only: without it, as after a start, the same is read, and known 
 import heapq
 from collections.abc import Iterable
 
-from collector_slurm.run import LATER, Run
+from collector_slurm.run import Run
 
 LIMIT_RUNS = 50_000
 """About 6 MB; beyond that the oldest are read again."""
@@ -25,10 +25,9 @@ class Known:
         return bool(self._ends) and _digest(run) in self._ends
 
     def add(self, runs: Iterable[Run]) -> None:
-        """Remembers runs whose batch is stored, but for those that slurmdbd does not know whole."""
+        """Remembers runs that are stored, or left out for good."""
         for run in runs if self._limit_runs else ():
-            if run.left_out() not in LATER:
-                self._ends[_digest(run)] = run.ended
+            self._ends[_digest(run)] = run.ended
         surplus = max(0, len(self._ends) - self._limit_runs)
         # A re-scan begins with the oldest: it must not push out what it comes to next.
         for digest in heapq.nsmallest(surplus, self._ends, key=self._ends.__getitem__):

@@ -8,6 +8,9 @@ Facts that this module knows, all seen on Slurm 22.05 (see `docs/slurm.md`):
 - the second row of a resized job repeats the first one's Start; it really ran from its Submit on;
 - End - Start holds suspended time too; Slurm does not charge it and neither do we: the stop time
   is the time that remains after it is taken off;
+- a job ends for Slurm when it is cancelled, runs into its limit, or its script ends; processes that
+  go on then have `KillWait` seconds more. Until they are gone, their steps have the state and the
+  end of the job, and no CPU time. Where Slurm gathers no usage at all, no step ever has any;
 - memory high-water marks stand on steps only, and empty is unknown, not 0;
 - CPU time is 0 on the job's row unless steps are read with it: then it is not asked for.
 """
@@ -17,6 +20,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from collector.source import Job, Unreadable, Value
+from collector_slurm.columns import STEP_COLUMNS
 from collector_slurm.jobid import Identity, check_job
 
 ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV", "TO")
@@ -31,7 +35,10 @@ END_UNKNOWN = "end not known yet"
 INCOMPLETE = "slurmdbd does not know all of it yet"
 """Why a run is left out whose start slurmdbd learns after its end."""
 
-LATER = frozenset({END_UNKNOWN, INCOMPLETE})
+USAGE_TO_COME = "slurmdbd does not know yet what its steps used"
+"""Why a run is left out that has ended before its processes have."""
+
+LATER = frozenset({END_UNKNOWN, INCOMPLETE, USAGE_TO_COME})
 """Why a run is left out for now."""
 
 Pair = tuple[Value, Value]
@@ -44,6 +51,10 @@ class Run(msgspec.Struct, gc=False):
 
     fields: dict[str, Value]
     """By column: see `Columns.reader`; Cluster, JobID and DBIndex are always there."""
+    steps_told: int = 0
+    """Steps whose usage slurmdbd has; none, unless `USAGE` was asked for."""
+    steps_silent: int = 0
+    """Steps whose usage it does not have."""
 
     @property
     def key(self) -> Pair:
@@ -98,9 +109,17 @@ class Run(msgspec.Struct, gc=False):
             return END_UNKNOWN
         if not self.has_nodes:
             return "never started"
-        if "Partition" not in self.fields and self.ended >= complete_after:
+        if self.ended < complete_after:
+            return None
+        if "Partition" not in self.fields:
             return INCOMPLETE
-        return None
+        gathers = self.steps_told or self.fields.get("State") not in ("COMPLETED", "FAILED")
+        return USAGE_TO_COME if self.steps_silent and gathers else None
+
+    def without_usage(self) -> "Run":
+        """The run as it is read without its steps."""
+        fields = self.fields.items()
+        return Run({name: value for name, value in fields if name not in STEP_COLUMNS})
 
     def job(self, identity: Identity, where: str, *, first: bool) -> Job | Unreadable:
         """Makes a job of a run that has nodes; its stop time is None when its End is not known.

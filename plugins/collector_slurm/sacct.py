@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from collector.command import output_of
 from collector.source import Context, SourceError, Value
-from collector_slurm.columns import KEY_COLUMNS, Columns
+from collector_slurm.columns import KEY_COLUMNS, KEYS, Columns
 from collector_slurm.output import OutputError, runs_of
 from collector_slurm.run import RUNNING_STATES, Run
 from collector_slurm.section import SlurmSection
@@ -77,7 +77,20 @@ class Sacct:
         """All runs of jobs that are named, with all of their steps if the columns want them."""
         return self._runs([f"--jobs={','.join(map(str, ids))}"], columns)
 
-    def _in(self, window: Window, states: Iterable[str], columns: Columns) -> Iterator[Run]:
+    def let_through(self, job_id: str, until: int) -> Iterator[Run]:
+        """The runs of a job, of whatever time, that the section's states and filters let through.
+
+        Args:
+            job_id: the job.
+            until: an epoch second that is not before they began.
+        """
+        section = self._section
+        states = [*section.states, *(RUNNING_STATES if section.track_running else ())]
+        return self._in(Window(0, until), states, KEYS, f"--jobs={job_id}")
+
+    def _in(
+        self, window: Window, states: Iterable[str], columns: Columns, *more: str
+    ) -> Iterator[Run]:
         """The runs that a window shows; without `-E`, `-s` would show none."""
         section = self._section
         filters = {
@@ -93,6 +106,7 @@ class Sacct:
             f"--state={','.join(states)}",
             *(f"--{name}={','.join(values)}" for name, values in filters.items() if values),
             *([] if section.users else ["--allusers"]),
+            *more,
         ]
         return self._runs(arguments, columns.without_steps())
 

@@ -95,6 +95,12 @@ class SlurmSection(SourceSection):
                     f"time_zone {self.time_zone!r} is not a zone as Europe/Berlin"
                 ) from error
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether not every run that has ended is to be read."""
+        filters = self.partitions + self.users + self.groups + self.accounts + self.qos
+        return bool(filters) or not set(self.states).issuperset(ENDED_STATES)
+
     def identity(self) -> Identity:
         """How runs of this source are named."""
         if self.unique_ids_since is None:

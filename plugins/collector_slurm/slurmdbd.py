@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import chain, islice
+from itertools import islice
 
 import msgspec
 
@@ -40,8 +40,14 @@ from collector_slurm.windows import Pace, Window, windows
 _BATCH_RUNS = 1000
 _SHORTEST_WINDOW_S = 60
 _CHECKED_S = 86400
+_AGAIN_S = 0.5
+"""After this time slurmdbd knows the end of most jobs, whose epilog began as they ended."""
 _COMPLETE_S = 300
 """After this time a row stays as incomplete as it is."""
+
+
+Families = dict[Pair, dict[Value, Run]]
+"""Runs by what is the same for all of a job (`Run.key`), and by DBIndex."""
 
 
 class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
@@ -123,11 +129,24 @@ class Slurmdbd:
                 return
 
     def one(self, job_id: str) -> Batch:
-        """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one."""
-        columns = self._sacct.columns("JobIDRaw")
-        found = self._sacct.of_jobs([str(JobId.parse(job_id))], columns.without_steps())
-        runs = [run for run in found if run.fields.get("JobIDRaw") == job_id]
-        return self._batch(runs, columns, open_too=self._section.track_running)
+        """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one.
+
+        Mostly with one call, as slurmctld waits for it: of one job, rows with all steps are few.
+        """
+        columns, named = self._sacct.columns("JobIDRaw"), str(JobId.parse(job_id))
+        batch = Batch()
+        for wait_s in (_AGAIN_S, 0):
+            found = list(self._sacct.of_jobs([named], columns))  # of its whole array, with some ids
+            runs = [run for run in found if run.fields.get("JobIDRaw") == job_id]
+            if runs and self._section.leaves_out:
+                until = int(self._context.now().timestamp()) + 2
+                wanted = {run.handle for run in self._sacct.let_through(named, until)}
+                runs = [run for run in runs if run.handle in wanted]
+            open_too = self._section.track_running
+            batch, settled = self._batch(runs, columns, open_too=open_too, found=found)
+            if settled or self._context.stop.wait(wait_s):
+                break
+        return batch
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`."""
@@ -180,12 +199,14 @@ class Slurmdbd:
         runs = (run for run in ended if run not in known)
         some = list(islice(runs, _BATCH_RUNS))
         while following := list(islice(runs, 1)):
-            yield self._batch(some, columns, new_from), False
-            known.add(some)
+            batch, settled = self._batch(some, columns, new_from)
+            yield batch, False
+            known.add(settled)
             some = following + list(islice(runs, _BATCH_RUNS - 1))
         self._pace.took(time.monotonic() - before)
-        yield self._batch(some, columns, new_from), True
-        known.add(some)
+        batch, settled = self._batch(some, columns, new_from)
+        yield batch, True
+        known.add(settled)
 
     def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
         """Reads the runs that began, and the ends of those that no window will show.
@@ -200,38 +221,47 @@ class Slurmdbd:
         new = iter([run for handle, run in running.items() if handle not in at.running])
         while some := list(islice(new, _BATCH_RUNS)):
             at.running.update({run.handle: str(run.fields["JobID"]) for run in some})
-            yield self._batch(some, without_steps, open_too=True)
+            yield self._batch(some, without_steps, open_too=True)[0]
         gone = iter([one for one in at.running.items() if one[0] not in running])
         while chunk := dict(islice(gone, _BATCH_RUNS)):
             named = self._sacct.of_jobs(dict.fromkeys(chunk.values()), without_steps)
             found = {run.handle: run for run in named}
-            ended = []
             for handle, job_id in chunk.items():
-                run = found.get(handle)
-                if run is None:
+                if handle not in found:
                     self._context.log.warning("running job vanished from slurmdbd", job=job_id)
-                elif run.left_out() in LATER:
-                    continue
-                else:
-                    ended.append(run)
-                del at.running[handle]
-            yield self._batch(ended, columns)
+                    del at.running[handle]
+            of_chunk = [run for handle, run in found.items() if handle in chunk]
+            batch, settled = self._batch(of_chunk, columns)
+            for run in settled:
+                del at.running[run.handle]
+            yield batch
 
     def _batch(
-        self, runs: list[Run], columns: Columns, new_from: int = 0, *, open_too: bool = False
-    ) -> Batch:
+        self,
+        runs: list[Run],
+        columns: Columns,
+        new_from: int = 0,
+        *,
+        open_too: bool = False,
+        found: Iterable[Run] | None = None,
+    ) -> tuple[Batch, list[Run]]:
         """Makes jobs of runs.
 
         Args:
-            runs: the runs, read without their steps.
+            runs: the runs.
             columns: what is wanted of them.
             new_from: those left out for good count only when they ended since then, in epoch
                 seconds; those left out for now will be read again.
             open_too: whether runs that have not ended are jobs too.
+            found: all runs of these jobs, with all that is wanted; None: they are asked for.
+
+        Returns:
+            The batch, and the runs that need not be looked at again once it is stored.
         """
         batch = Batch()
         over: list[Run] = []
         running: list[Run] = []
+        settled: list[Run] = []
         complete_after = self._context.now().timestamp() - _COMPLETE_S
         for run in runs:
             reason = run.left_out(complete_after)
@@ -239,36 +269,45 @@ class Slurmdbd:
                 over.append(run)
             elif open_too and run.is_running:
                 running.append(run)
-            elif reason not in LATER and run.ended >= new_from:
-                batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
-        families = self._families([*over, *running], columns)
-        for run in chain(over, running):
-            family = families.get(run.key, {})
-            found = family.get(run.fields["DBIndex"])
-            first = (len(family) == 1 and found is not None) or _is_first(run, family.values())
-            if not columns.steps or "End" not in run.fields:
-                found = run  # what its steps have used so far is not what it will have used
-            where = f"sacct -D -j {run.fields['JobID']}, DBIndex {run.fields['DBIndex']}"
-            whole = found or self._as_ended(run, columns)
-            job = whole.job(self._identity, where, first=first)
-            if isinstance(job, Job):
-                batch.jobs.append(job)
-            else:
-                batch.unreadable.append(job)
-        return batch
+            elif reason not in LATER:
+                settled.append(run)
+                if run.ended >= new_from:
+                    batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
+        families = self._families([*over, *running], columns, found)
+        for run in over:
+            whole = run
+            if columns.steps:
+                family = families.get(run.key, {})
+                whole = family.get(run.fields["DBIndex"]) or self._as_ended(run, columns)
+                if whole.left_out(complete_after) in LATER:
+                    continue
+            settled.append(run)
+            self._add(batch, whole, families)
+        for run in running:
+            self._add(batch, run.without_usage(), families)
+        return batch, settled
 
-    def _families(self, runs: list[Run], columns: Columns) -> dict[Pair, dict[Value, Run]]:
-        """Asks for jobs by their ids, which shows all of their runs with all of their steps.
-
-        Returns:
-            The runs of each of these jobs, whenever they were, by DBIndex.
-        """
-        families: dict[Pair, dict[Value, Run]] = {}
+    def _families(self, runs: list[Run], columns: Columns, found: Iterable[Run] | None) -> Families:
+        """Asks for jobs by their ids, which shows all of their runs with all of their steps."""
+        families: Families = {}
         if runs:
             ids = dict.fromkeys(run.fields["JobID"] for run in runs)
-            for run in self._sacct.of_jobs(ids, columns if columns.steps else KEYS):
+            if found is None:
+                found = self._sacct.of_jobs(ids, columns if columns.steps else KEYS)
+            for run in found:
                 families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
         return families
+
+    def _add(self, batch: Batch, run: Run, families: Families) -> None:
+        """Makes a job of a run, and puts it into a batch."""
+        index, family = run.fields["DBIndex"], families.get(run.key, {})
+        where = f"sacct -D -j {run.fields['JobID']}, DBIndex {index}"
+        first = (len(family) == 1 and index in family) or _is_first(run, family.values())
+        job = run.job(self._identity, where, first=first)
+        if isinstance(job, Job):
+            batch.jobs.append(job)
+        else:
+            batch.unreadable.append(job)
 
     def _as_ended(self, run: Run, columns: Columns) -> Run:
         """A run that its job's id does not show, as its window shows it: without its steps."""

@@ -4,44 +4,29 @@ import os
 import pwd
 import shutil
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.operation.machine import folder_for_a_system
-from tests.site import NOBODY, Site, end, eventually
+from tests.site import NOBODY, PATHS, Site, end, eventually, python_of_all
 
-ROOT = Path(__file__).parents[2]
 USER = "nobody"
-PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
-
-
-def open_to_all(path: str | Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in (Path(path) / "x").parents)
-
+PYTHON = python_of_all()
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="not root"),
-    pytest.mark.skipif(
-        not (open_to_all(ROOT) and open_to_all(sysconfig.get_path("purelib"))),
-        reason="only root gets through to what is to be run",
-    ),
-    pytest.mark.skipif(
-        not (open_to_all(sys.base_prefix) or Path(PYTHON).exists()),
-        reason="only root gets through to Python",
-    ),
+    pytest.mark.skipif(PYTHON is None, reason="only root gets through to Python or the checkout"),
 ]
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site whose outbox has a folder of another user's, and was never there."""
-    if not open_to_all(sys.base_prefix):
-        folders = (ROOT, ROOT / "plugins", sysconfig.get_path("purelib"))
+    if sys.executable != PYTHON:
         monkeypatch.setattr(sys, "executable", PYTHON)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(PATHS))
     with folder_for_a_system() as folder:
         state = folder / "state"
         state.mkdir(mode=0o755)

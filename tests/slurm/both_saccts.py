@@ -89,7 +89,9 @@ def questions(rows: Sequence[dict[str, str]]) -> Iterator[list[str]]:
     for one in [*odd[:4], *odd[-2:], *sorted(families)[:3], "99999"]:
         if "[" not in one:
             yield ["--duplicates", "--allocations", f"--jobs={one}"]
-    yield ["--duplicates", f"--jobs={','.join(sorted(families))}"]
+    named = f"--jobs={','.join(sorted(families))}"
+    yield ["--duplicates", named]
+    yield ["--allusers", "--duplicates", "--allocations", named, *window, "--state=CD,TO"]
     yield ["--allusers", "--starttime=now", "--endtime=yesterday", "--state=CD"]
     yield ["--allusers", "--starttime=1795478100", f"--state={ENDED}"]
     yield ["--allusers", *window, "--state=CG"]

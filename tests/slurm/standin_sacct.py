@@ -198,7 +198,7 @@ def main(rows_file: str, *arguments: str) -> None:
     runs = jobs_of(rows)
     if "jobs" in options:
         runs = [run for run in runs if wanted(run[0], options["jobs"].split(","))]
-    else:
+    if "jobs" not in options or "state" in options:
         runs = [run for run in runs if in_window(run[0], options)]
     for option, column in FILTERS.items():
         if option in options:

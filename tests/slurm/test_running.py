@@ -108,6 +108,15 @@ def test_a_run_that_is_over_but_has_no_end_yet_is_not_told_yet(cluster: Cluster)
     assert ids(cluster.poll(9000, ended(15))) == [("7", 15)]
 
 
+def test_a_run_whose_row_stays_incomplete_is_ended_all_the_same(cluster: Cluster):
+    """After five minutes without a Partition it is taken as it is; else it would run for ever."""
+    cluster.poll(10, running())
+    over = ended(20, Partition="")
+    assert ids(cluster.poll(30, over)) == []
+    assert set(ids(cluster.poll(9000, over))) == {("7", 20)}  # by its window, and by its id
+    assert cluster.checkpoint["running"] == {}
+
+
 def test_a_run_that_vanished_from_slurmdbd_is_told_in_the_log(cluster: Cluster):
     """It cannot be asked for again; its record stays open, and status shows it."""
     cluster.poll(10, running())

@@ -436,6 +436,33 @@ def test_steps_that_ended_before_the_window_count(tmp_path: Path):
     assert found["7"].fields["TotalCPU"] == 601.5
 
 
+def test_a_run_whose_steps_have_not_told_their_usage_is_left_to_a_later_poll(tmp_path: Path):
+    """Cancelled, its processes have `KillWait` more; a record with CPU time 0 could not be mended.
+
+    If they never tell, it is taken as it is: a record late is better than none.
+    """
+    silent = {"TRESUsageOutTot": "", "TotalCPU": "00:00:00"}
+    told = {"TRESUsageOutTot": "energy=0", "TotalCPU": "00:05"}
+
+    def write(usage: dict[str, str]) -> str:
+        cancelled = row("7", State="CANCELLED by 1000", **usage)
+        rows = [cancelled, row("7.batch", **usage), row("8", DBIndex="2", **told)]
+        return standin(tmp_path, written(tmp_path, rows))
+
+    given = quiet(NOW, fields=frozenset({"TotalCPU"}))
+    polled = source(given, sacct=write(silent))
+    *batches, last = polled.poll(None)
+    assert set(jobs([*batches, last])) == {"8"}
+    assert not jobs(polled.poll(last.checkpoint))
+    given.now = lambda: NOW + timedelta(seconds=250)
+    (late,) = jobs(polled.poll(last.checkpoint)).values()
+    assert (late.id, late.fields["TotalCPU"]) == ("7", 0)
+    given.now = lambda: NOW
+    write(told)
+    whole = jobs(source(given, sacct=polled.section.sacct).poll(last.checkpoint))["7"]
+    assert whole.fields["TotalCPU"] == 5
+
+
 def test_a_run_that_its_jobs_id_does_not_show_is_read_as_its_window_shows_it(tmp_path: Path):
     """Without its steps, but not without its record; and not as the first run of its job."""
     times = {"Submit": str(END - 900), "Start": str(END - 900), "End": str(END - 600)}

@@ -10,7 +10,7 @@ import yaml
 from collector.config import mapping_of, parse
 from collector.record import Record
 from collector.source import Job, find_plugin
-from collector_slurm.columns import KEY_COLUMNS, Columns
+from collector_slurm.columns import KEY_COLUMNS, USAGE, Columns
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, CASES, captured, jobs, quiet, standin, written
 
@@ -77,11 +77,11 @@ def test_what_releases_offer_differs():
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_release_offers_all_that_each_reading_needs(release: str):
-    """The key columns, and those that the default mapping names, but for the jobcomp log's."""
+    """Key columns, those of the default mapping but for the jobcomp log's, and the steps' usage."""
     offered = frozenset(OFFERS[release])
     fields = frozenset({"AllocCPUS", "AllocTRES", "TotalCPU", "MaxRSS", "NNodes", "User", "Group"})
     assert offered.issuperset(KEY_COLUMNS)
-    assert set(Columns.choose(fields, offered, str).names) == fields.union(KEY_COLUMNS)
+    assert set(Columns.choose(fields, offered, str).names) == fields.union(KEY_COLUMNS, {USAGE})
 
 
 @pytest.mark.parametrize("release", RELEASES)
