@@ -37,8 +37,8 @@ sources:
                       comment: {{field: Comment, optional: true}}}}}}}}
   - {{name: tracked, plugin: slurm, record_prefix: tracked, sacct: {sacct}, interval_s: 1,
      settle_s: 1, track_running: true}}
-  - {{name: jobcomp, plugin: slurm, record_prefix: jobcomp, interval_s: 1, mode: jobcomp,
-     jobcomp_path: {folder}/jobcomp.log, time_zone: UTC}}
+  - {{name: jobcomp, plugin: slurm, record_prefix: jobcomp, sacct: {sacct}, interval_s: 1,
+     mode: jobcomp, jobcomp_path: {folder}/jobcomp.log, time_zone: UTC}}
 outbox: {{path: {outbox}, min_free_bytes: 0}}
 sender: {{interval_s: 1}}
 auditor: {{url: "{url}"}}
