@@ -37,8 +37,8 @@ slow: .venv/slow  ## the slow tests, with a real Slurm, a browser and the public
 bench: .venv/test  ## measure: outbox, sender, both plugins, a fleet
 	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
-verify-slurm: .venv/test  ## the sums of a real Slurm beside those of the Auditor
-	@$(BIN)/python -m tests.slurm.verify
+verify-slurm: .venv/test  ## the sums of a real Slurm beside those of the Auditor; RELEASE=trixie: of Debian's
+	@$(BIN)/python -m tests.slurm.verify $(if $(RELEASE),--release $(RELEASE))
 
 faults: .venv/test  ## play every fault in front of an Auditor, and count what was lost
 	@$(BIN)/python tests/delivery/faults.py

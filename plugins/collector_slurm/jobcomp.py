@@ -6,7 +6,8 @@ keys stand in a fixed order, so a line is taken apart from what surrounds these 
 between two of them can be divided in more than one way, somebody imitates keys and the line is
 refused. A newline in a name breaks a line in two; the pieces are put together again. Slurm 22.05
 cuts a line after 1023 bytes, its newline too, and writes the next one right behind it: what comes
-after that many bytes belongs to the next job, and the job that was cut is refused.
+after that many bytes belongs to the next job, and the job that was cut is refused. Newer releases
+do not cut, and there a name could imitate it: whether they do is asked when a line looks cut.
 
 What no reader of this log can see is a job whose name holds a *complete, well-formed* end of its
 own line, a newline, and the beginning of another: it looks like two jobs. Sites whose users would
@@ -17,7 +18,7 @@ Source: `jobcomp_p_record_job_completion` in Slurm's jobcomp_filetxt.c.
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -66,13 +67,20 @@ class Entry(msgspec.Struct, frozen=True):
         return self.position + len(self.text)
 
 
-def entries_of(lines: Iterable[bytes], position: int, *, final: bool) -> Iterator[Entry]:
+def entries_of(
+    lines: Iterable[bytes],
+    position: int,
+    *,
+    final: bool,
+    cuts: Callable[[], bool] = lambda: True,
+) -> Iterator[Entry]:
     """Puts lines together to entries.
 
     Args:
         lines: whole lines; at the end of a final file also one without its newline.
         position: where the first one begins.
         final: whether nothing will ever follow.
+        cuts: whether the writer cuts long lines; asked only when one looks so.
 
     Yields:
         Entries that are complete; what may still be continued is not yielded.
@@ -106,7 +114,7 @@ def entries_of(lines: Iterable[bytes], position: int, *, final: bool) -> Iterato
         else:
             block = [line]
         text, block = b"".join(block), []
-        while _BEGIN.match(text, _WRITER_LIMIT_BYTES):
+        while _BEGIN.match(text, _WRITER_LIMIT_BYTES) and cuts():
             cut, text = text[:_WRITER_LIMIT_BYTES], text[_WRITER_LIMIT_BYTES:]
             yield Entry(cut, position, f"the line was cut after {len(cut)} bytes by slurmctld")
             position += len(cut)

@@ -11,6 +11,8 @@ What is promised, and how:
   long a job ran before it was resized.
 """
 
+import contextlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from collector.command import output_of
 from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
 from collector_slurm import local_times
 from collector_slurm.follow import Part, Place, all_parts, lines_of, parts_since, unread_parts
@@ -28,6 +31,8 @@ from collector_slurm.section import SlurmSection
 _BATCH_ENTRIES = 1000
 _MACHINE_ZONE = Path("/etc/localtime")
 _DAY_S = 86400
+_WHOLE_LINES_SINCE = (24, 11)
+"""The oldest release that was seen to cut no line of the log; 22.05 does."""
 _FORGET_ENDED_S = _DAY_S
 _FORGET_PENDING_S = 90 * _DAY_S
 _AGAIN = frozenset({"REQUEUED", "NODE_FAIL", "PREEMPTED", "RESIZING", "BOOT_FAIL"})
@@ -96,6 +101,7 @@ class JobcompLog:
         self._path: Path = section.jobcomp_path
         self._identity = section.identity()
         self._zone = _zone(section.time_zone)
+        self._cuts: bool | None = None
         self._states = {_CODES.get(one, one) for one in map(str.upper, section.states)}
 
     def poll(self, checkpoint: JobcompCheckpoint | None) -> Iterator[Batch]:
@@ -184,7 +190,8 @@ class JobcompLog:
 
     def _read(self, part: Part, at: JobcompCheckpoint) -> Iterator[Batch]:
         """Reads a file; moves the checkpoint with each batch."""
-        entries = entries_of(lines_of(part), part.position, final=part.final)
+        lines = lines_of(part)
+        entries = entries_of(lines, part.position, final=part.final, cuts=self._lines_are_cut)
         at.head, at.position = part.head, part.position
         while some := list(islice(entries, _BATCH_ENTRIES)):
             batch = Batch()
@@ -193,6 +200,16 @@ class JobcompLog:
             at.position = some[-1].end
             self._forget(at)
             yield batch
+
+    def _lines_are_cut(self) -> bool:
+        """Whether slurmctld cuts long lines, by the release of Slurm; also if that is not known."""
+        if self._cuts is None:
+            command, said = [self._section.sacct, "--version"], b""
+            with contextlib.suppress(SourceError):
+                said = b"".join(output_of(command, self._section.timeout_s, self._context.stop))
+            release = re.search(rb"(\d+)\.(\d+)", said)
+            self._cuts = not release or tuple(map(int, release.groups())) < _WHOLE_LINES_SINCE
+        return self._cuts
 
     def _take(self, entry: Entry, where: str, at: JobcompCheckpoint, batch: Batch) -> None:
         """Puts an entry where it belongs in the batch."""

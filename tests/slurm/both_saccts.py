@@ -45,13 +45,17 @@ def comparable(output: bytes) -> list[str]:
     return ["|".join(row[number] for number in kept if number < len(row)) for row in rows]
 
 
+def named(output: bytes, names: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The rows that a `sacct` has printed within FRAME, by column."""
+    for index, *rest in rows_of([output], Columns(names, DELIMITER)):
+        yield dict(zip(names, (index.lstrip(), *rest), strict=True))
+
+
 def copied(real: str, folder: Path) -> str:
     """A stand-in that has all the rows of the real one."""
     states = f"--state={ENDED},PD,R,S"
     _, output = ask(real, "--allusers", "--duplicates", *FOREVER, states)
-    rows = rows_of([output], Columns(NAMES, DELIMITER))
-    named = (dict(zip(NAMES, (index[1:], *rest), strict=True)) for index, *rest in rows)
-    return standin(folder, written(folder, named))
+    return standin(folder, written(folder, named(output, NAMES)))
 
 
 def questions(rows: Sequence[dict[str, str]]) -> Iterator[list[str]]:

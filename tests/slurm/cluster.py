@@ -1,15 +1,17 @@
 """A small, real Slurm cluster on this machine: slurmctld, slurmd, slurmdbd, MariaDB and munge.
 
-It needs root, and Debian's packages, which it installs when they are missing. It lives in one
-folder, talks on loopback only, and uses neither systemd nor cgroups nor the system's own Slurm,
-munge or MariaDB. Jobs are run as users that every Debian has. All daemons are children of this
-process and end with it.
+It needs root, and Debian's packages: either those of this machine, which it installs when they are
+missing, or those of another release of Debian, which it fetches into a folder; its daemons and
+commands then run with that folder as their root, each in a mount namespace of its own, so that
+nothing stays mounted. The cluster lives in one folder, talks on loopback only, and uses neither
+systemd nor cgroups nor the system's own Slurm, munge or MariaDB. Jobs are run as users that every
+Debian has. All daemons are children of this process and end with it.
 """
 
 import contextlib
 import os
-import pwd
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +21,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
+
+from tests.operation.machine import folder_for_a_system, tell
 
 PACKAGES = (
     "slurm-client",
@@ -37,6 +41,12 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _START_LIMIT_S = 60
 _STOP_LIMIT_S = 15
 Found = TypeVar("Found")
+
+_MOUNT = """\
+mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" &&
+mkdir -p "$1$2" && mount --bind "$2" "$1$2" && shift 2 && exec "$@"
+"""
+"""What a system in a folder needs of this one: also the cluster's folder, at the same place."""
 
 SLURM_CONF = """\
 ClusterName=lab
@@ -141,6 +151,26 @@ def require_packages() -> None:
         raise UnavailableError(f"Slurm cannot be installed: {done.stderr.strip()[-300:]}")
 
 
+@contextlib.contextmanager
+def _system(suite: str) -> Iterator[Path]:
+    """Another release of Debian with Slurm, in a folder; gone at the end.
+
+    Raises:
+        UnavailableError: when it cannot be had.
+    """
+    if os.geteuid() != 0:
+        raise UnavailableError("needs root: debootstrap makes devices and users")
+    if shutil.which("debootstrap", path=_PATH) is None:
+        raise UnavailableError("debootstrap is not installed")
+    with folder_for_a_system() as root:
+        include = f"--include={','.join(PACKAGES)}"
+        said = tell("debootstrap", "--variant=minbase", include, suite, root)
+        if said.returncode:
+            raise UnavailableError(f"no Debian {suite}: {(said.stdout + said.stderr)[-300:]}")
+        shutil.copy("/etc/hosts", root / "etc")
+        yield root
+
+
 def eventually(look: Callable[[], Found], limit_s: float, what: str) -> Found:
     """Waits until something is found.
 
@@ -157,8 +187,8 @@ def eventually(look: Callable[[], Found], limit_s: float, what: str) -> Found:
 class Cluster:
     """A running cluster; made by `running_cluster`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder, self._root = folder, root
         self.conf = folder / "etc" / "slurm.conf"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -168,18 +198,32 @@ class Cluster:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
         return {**kept, "SLURM_CONF": str(self.conf), "TZ": "UTC", "PATH": _PATH}
 
+    def _entered(self, user: str | None = None) -> tuple[str, ...]:
+        """What a command begins with, to be run in the cluster's system as one of its users."""
+        chroot = ("chroot", *([f"--userspec={user}"] if user else []), str(self._root))
+        if self._root == Path("/"):
+            return chroot
+        mount = ("unshare", "--mount", "sh", "-c", _MOUNT, "sh")
+        return (*mount, str(self._root), str(self.folder), *chroot)
+
+    @property
+    def sacct(self) -> str:
+        """A program that is the cluster's `sacct`, wherever it is called."""
+        path = self.folder / "sacct"
+        if not path.exists():
+            command = shlex.join((*self._entered(), "sacct"))
+            path.write_text(f'#!/bin/sh\nSLURM_CONF={self.conf} exec {command} "$@"\n')
+            path.chmod(0o755)
+        return str(path)
+
     def run(
         self, *command: str | bytes, user: str | None = None, check: bool = True, **more: str
     ) -> str:
         """Runs a command and gives what it prints."""
         given: Mapping[str, str] = {**self.environment, **more}
         done = subprocess.run(
-            command,
+            [*self._entered(user), *command],
             env=given,
-            user=user,
-            group=None if user is None else pwd.getpwnam(user).pw_gid,
-            extra_groups=None if user is None else [],
-            cwd="/",
             check=False,
             capture_output=True,
             timeout=60,
@@ -223,11 +267,8 @@ class Cluster:
         user = {"munged": "munge", "mariadbd": "mysql"}.get(name)
         with (folder / f"{name}.out").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                command,
+                [*self._entered(user), *command],
                 env=self.environment,
-                user=user,
-                group=user,
-                cwd="/",
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -236,7 +277,11 @@ class Cluster:
 
     def _answers(self, command: list[str]) -> bool:
         done = subprocess.run(
-            command, env=self.environment, check=False, capture_output=True, timeout=60
+            [*self._entered(), *command],
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            timeout=60,
         )
         return done.returncode == 0
 
@@ -272,7 +317,7 @@ class Cluster:
             *((f"spool/{node}", "root") for node in ("node1", "node2", "spare")),
         ):
             (folder / name).mkdir(parents=True)
-            shutil.chown(folder / name, user, user)
+            self._give(folder / name, user)
         for name in ("spool", "spool/node1", "spool/node2", "spool/spare"):
             (folder / name).chmod(0o755)
         self.ports = free_ports(3 + NODES)
@@ -291,18 +336,18 @@ class Cluster:
             device.touch()
         gres = f"NodeName=node1 Name=gpu File={folder}/gpu[0-3]\n"
         self.conf.with_name("gres.conf").write_text(gres)
-        self.conf.with_name("cgroup.conf").write_text("CgroupPlugin=autodetect\n")
+        self.conf.with_name("cgroup.conf").write_text(f"CgroupPlugin={self._cgroup_plugin()}\n")
         (folder / "jobcomp.log").touch()
-        shutil.chown(folder / "jobcomp.log", "slurm", "slurm")
+        self._give(folder / "jobcomp.log", "slurm")
         self.write_epilog("exit 0")
         dbd_conf = self.conf.with_name("slurmdbd.conf")
         dbd_conf.touch(0o600)
         dbd_conf.write_text(SLURMDBD_CONF.format(**values))
-        shutil.chown(dbd_conf, "slurm", "slurm")
+        self._give(dbd_conf, "slurm")
         key = folder / "munge" / "key"
         key.touch(0o600)
         key.write_bytes(secrets.token_bytes(128))
-        shutil.chown(key, "munge", "munge")
+        self._give(key, "munge")
         self.run(
             *("mariadb-install-db", "--no-defaults", "--user=mysql", "--skip-test-db"),
             *(f"--datadir={folder}/mysql/data", "--auth-root-authentication-method=socket"),
@@ -320,6 +365,19 @@ class Cluster:
         for name in ("slurmctld", "node1", "node2", "spare"):
             self.start(name)
         eventually(self._nodes_idle, _START_LIMIT_S, "the nodes")
+
+    def _cgroup_plugin(self) -> str:
+        """What keeps slurmd from cgroups; without it newer ones need a cgroup of their own."""
+        return "autodetect" if self.version < (23, 11) else "disabled"
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The release of Slurm."""
+        return tuple(map(int, self.run("sacct", "--version").split()[-1].split(".")))
+
+    def _give(self, path: Path, user: str) -> None:
+        """Makes a file one of the users' of the cluster's system."""
+        self.run("chown", f"{user}:{user}", str(path))
 
     def write_epilog(self, script: str) -> None:
         """Sets what slurmctld runs when a job has ended."""
@@ -353,19 +411,27 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(suite: str | None = None) -> Iterator[Cluster]:
     """A cluster of its own, gone at the end.
+
+    Args:
+        suite: the release of Debian whose Slurm it is; None: this machine's.
 
     Raises:
         UnavailableError: when there cannot be one here.
     """
-    require_packages()
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder)
-    try:
-        cluster.configure()
-        yield cluster
-    finally:
-        cluster.stop_all()
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        root = Path("/")
+        if suite is None:
+            require_packages()
+        else:
+            root = stack.enter_context(_system(suite))
+        folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+        folder.chmod(0o755)
+        cluster = Cluster(folder, root)
+        try:
+            cluster.configure()
+            yield cluster
+        finally:
+            cluster.stop_all()
+            shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from tests.slurm.standin import (
     LOG,
     filtered,
     jobs,
+    program,
     quiet,
     row,
     source,
@@ -330,3 +331,25 @@ def test_without_a_time_zone_the_machines_is_meant():
     """Its rules of that day, and not today's offset."""
     (finding,) = source(mode="jobcomp", jobcomp_path=LOG).check()
     assert finding.ok
+
+
+@pytest.mark.parametrize(
+    ("sacct", "read"),
+    [
+        ("echo slurm-wlm 24.11.5", []),
+        ("echo slurm-wlm 26.05.5", []),
+        ("echo slurm-wlm 22.05.8", ["999"]),
+        ("echo sacct: fatal: no slurm.conf >&2; exit 1", ["999"]),
+    ],
+)
+def test_a_name_that_imitates_a_cut_line_forges_nothing_where_lines_are_not_cut(
+    sacct: str, read: list[str], tmp_path: Path
+):
+    """Slurm 22.05 cuts after 1023 bytes, and what follows is another job's; newer ones do not."""
+    before, _, after = line(7, "2026-11-23T20:03:09", "2026-11-23T20:04:09").partition("wrap")
+    forged = "JobId=999 UserId=root(0) GroupId=root(0) Name=x"
+    (tmp_path / "log").write_text(before + "F" * (1023 - len(before)) + forged + after)
+    batches = list(over(tmp_path / "log", sacct=program(tmp_path, sacct)).poll(None))
+    assert list(jobs(batches)) == read
+    (unreadable,) = (one for batch in batches for one in batch.unreadable)
+    assert ("could forge" if not read else "cut after 1023 bytes") in unreadable.reason

@@ -19,26 +19,29 @@ OFFERS = {
     for path in sorted((CASES / "versions").glob("*.helpformat"))
 }
 RELEASES = list(OFFERS)
-OLDEST, NEWEST = "22.05", "after-25.05"
+OLDEST, NEWEST = "22.05", "26.05"
 HOSTILE = "x|y\n1\x1flab\x1f1\x1fCOMPLETED\x1f\n"
 FREE_TEXT = {"Extra", "Licenses", "StdErr", "StdIn", "StdOut", "SubmitLine"}
 BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def sluid(number: int) -> str:
-    """A job's unique id as newer releases print it: s, and 13 digits of Crockford's base 32."""
-    digits = [BASE32[(1 << 60 | number) >> shift & 31] for shift in range(60, -5, -5)]
+    """A run's DBIndex as newer releases print it: s, and 13 digits of Crockford's base 32."""
+    digits = [BASE32[number >> shift & 31] for shift in range(60, -5, -5)]
     return "s" + "".join(digits)
 
 
 def rows_as(release: str) -> list[dict[str, str]]:
     """The captured rows as a release prints them: its columns, and hostile text in all free ones.
 
-    `Restarts` counts the requeues before a run; a resize is none.
+    `Restarts` counts the requeues before a run; a resize is none. A DBIndex takes all of 64 bits
+    from 24.11 on.
     """
     rows, requeues = [], Counter[str]()
     for row in captured():
         job_id, _, step = row["JobID"].partition(".")
+        if "SLUID" in OFFERS[release]:
+            row["DBIndex"] = str(1 << 63 | int(row["DBIndex"]))
         more = dict.fromkeys(FREE_TEXT, HOSTILE) | {
             "Restarts": str(requeues[job_id]),
             "SLUID": sluid(int(row["DBIndex"])),
@@ -48,8 +51,6 @@ def rows_as(release: str) -> list[dict[str, str]]:
             "QOSREQ": "normal",
             "SegmentSize": "0",
         }
-        if release == NEWEST:
-            row["DBIndex"] = str(1 << 60 | int(row["DBIndex"]))
         rows.append({name: (more | row).get(name, "") for name in OFFERS[release]})
         requeues[job_id] += not step and row["State"] in ("REQUEUED", "NODE_FAIL", "PREEMPTED")
     return rows
@@ -71,8 +72,8 @@ def test_what_releases_offer_differs():
     """Otherwise these tests would prove nothing."""
     assert {"Reserved", "ResvCPURAW"} <= set(OFFERS[OLDEST]) - set(OFFERS["23.11"])
     assert {"StdOut"} <= set(OFFERS["24.05"]) - set(OFFERS["23.11"])
-    assert {"Restarts", "QOSREQ"} == set(OFFERS["24.11"]) - set(OFFERS["24.05"])
-    assert {"SLUID", "SegmentSize"} == set(OFFERS[NEWEST]) - set(OFFERS["24.11"])
+    assert {"QOSREQ", "Restarts", "SLUID"} == set(OFFERS["24.11"]) - set(OFFERS["24.05"])
+    assert {"Exclusive", "SegmentSize"} <= set(OFFERS[NEWEST]) - set(OFFERS["24.11"])
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -109,7 +110,7 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
 def test_every_release_gives_the_same_records(
     release: str, oldest: dict[str, Record], tmp_path: Path
 ):
-    """Also with hostile text and newer columns in the mapping, and DBIndex of 19 digits."""
+    """Also with hostile text and newer columns in the mapping, and DBIndex of 64 bits."""
     names = ("StdOut", "Extra", "Restarts", "SLUID", "Reserved", "PlannedCPURAW")
     _, records = read(release, tmp_path, **{n: {"field": n, "optional": True} for n in names})
     for record in records.values():

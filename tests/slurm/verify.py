@@ -1,5 +1,8 @@
 """`make verify-slurm`: a real cluster, a real daemon, and whether the sums agree.
 
+Usage: python -m tests.slurm.verify [--release SUITE], with the Slurm of another release of Debian
+(trixie, testing, …), which debootstrap fetches.
+
 Brings up a Slurm cluster and an Auditor, runs jobs of every kind while the daemon collects them in
 three ways (sacct, sacct with `track_running`, jobcomp), and compares what the Auditor then holds
 with what `sacct` and `sreport` say themselves: runs, core-seconds and elapsed seconds by user and
@@ -9,6 +12,7 @@ Slurm's own sums count the time before the resize of a resized job twice, since 
 rows repeats the first one's Start. The comparison takes it off theirs, and says how much it was.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -28,13 +32,13 @@ ENDED = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RS,RV,TO"
 HOUR_S = 3600
 CONFIG = """\
 sources:
-  - {{name: sacct, plugin: slurm, record_prefix: sacct, interval_s: 2, settle_s: 1,
+  - {{name: sacct, plugin: slurm, record_prefix: sacct, sacct: {sacct}, interval_s: 2, settle_s: 1,
      mapping: {{meta: {{name: {{field: JobName, optional: true}},
                       comment: {{field: Comment, optional: true}}}}}}}}
-  - {{name: tracked, plugin: slurm, record_prefix: tracked, interval_s: 1, settle_s: 1,
-     track_running: true}}
-  - {{name: jobcomp, plugin: slurm, record_prefix: jobcomp, interval_s: 1, mode: jobcomp,
-     jobcomp_path: {folder}/jobcomp.log, time_zone: UTC}}
+  - {{name: tracked, plugin: slurm, record_prefix: tracked, sacct: {sacct}, interval_s: 1,
+     settle_s: 1, track_running: true}}
+  - {{name: jobcomp, plugin: slurm, record_prefix: jobcomp, sacct: {sacct}, interval_s: 1,
+     mode: jobcomp, jobcomp_path: {folder}/jobcomp.log, time_zone: UTC}}
 outbox: {{path: {outbox}, min_free_bytes: 0}}
 sender: {{interval_s: 1}}
 auditor: {{url: "{url}"}}
@@ -73,6 +77,7 @@ class Collecting:
         self.config.write_text(
             CONFIG.format(
                 folder=self.cluster.folder,
+                sacct=self.cluster.sacct,
                 outbox=self.folder / "outbox.db",
                 url=self.auditor.url,
             )
@@ -98,6 +103,17 @@ class Collecting:
         assert self.process.poll() is None, "the daemon ended before it was asked to"
         self.process.terminate()
         assert self.process.wait(60) == 0, (self.folder / "daemon.log").read_text()
+
+    def rejected(self) -> str:
+        """What it could not account, as it lists it."""
+        command = [sys.executable, "-m", "collector", "rejected", "list", "--config"]
+        return subprocess.run(
+            [*command, str(self.config)],
+            env={**self.cluster.environment, "PYTHONPATH": str(ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
 
     def records(self, prefix: str) -> dict[str, Record]:
         """What the Auditor holds of one source, by the id of the run."""
@@ -219,8 +235,12 @@ def compare(collecting: Collecting) -> list[str]:
 
 def main() -> int:
     """Runs the comparison; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m tests.slurm.verify")
+    parser.add_argument("--release", metavar="SUITE", help="Debian's release to take Slurm from")
+    suite = parser.parse_args().release
     try:
-        with tempfile.TemporaryDirectory() as name, running_cluster() as cluster:
+        with tempfile.TemporaryDirectory() as name, running_cluster(suite) as cluster:
+            print(cluster.run("sacct", "--version"), flush=True)
             folder = Path(name)
             with running_auditor(folder / "auditor.db") as auditor:
                 collecting = Collecting(cluster, auditor, folder)

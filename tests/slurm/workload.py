@@ -14,8 +14,9 @@ FORGED_LINE = (
     " Cluster=lab SubmitTime=2026-01-01T00:00:00 EligibleTime=2026-01-01T00:00:00"
     " DerivedExitCode=0:0 ExitCode=0:0 "
 )
-LONGEST = 1020
-"""Slurm refuses names and comments of more than 1024 bytes."""
+AFTER_THE_CUT = "JobId=999 UserId=a(0) GroupId=b(0) Name="
+"""What the line of another job would begin with, where 22.05 has cut this one's after 1023 bytes;
+before this name stand 45. Slurm refuses names and comments of more than 1024 bytes."""
 HOSTILE: tuple[str | bytes, ...] = (
     "a|b|c",
     "two\nlines",
@@ -33,7 +34,7 @@ HOSTILE: tuple[str | bytes, ...] = (
     "tab\t cr\r vt\x0b esc\x1b[31m",
     " ",
     "L" * 900,
-    "X" * LONGEST,
+    "X" * (1023 - 45) + AFTER_THE_CUT,
 )
 SHORT = "sleep 1"
 LONG = "sleep 600"
