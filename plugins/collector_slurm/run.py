@@ -113,8 +113,11 @@ class Run(msgspec.Struct, gc=False):
             return None
         if "Partition" not in self.fields:
             return INCOMPLETE
-        gathers = self.steps_told or self.fields.get("State") not in ("COMPLETED", "FAILED")
-        return USAGE_TO_COME if self.steps_silent and gathers else None
+        state = self.fields.get("State")
+        gathers = self.steps_told or state not in ("COMPLETED", "FAILED")
+        if self.steps_silent and gathers and state != "RESIZING":  # those steps go on
+            return USAGE_TO_COME
+        return None
 
     def without_usage(self) -> "Run":
         """The run as it is read without its steps."""

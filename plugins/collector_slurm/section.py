@@ -34,6 +34,9 @@ class SlurmSection(SourceSection):
     """Every poll also asks for what ended this long before the last one."""
     settle_s: Duration = 5
     """Runs are read this long after their end, at the earliest."""
+    complete_s: Duration = 300
+    """This long after its end a run is taken as it is, even if slurmdbd still lacks a part of it;
+    to be longer than `KillWait`, which processes of a cancelled job may have."""
     rescan_s: Duration = 86400
     """A deeper re-scan asks for what ended within this time; so does the very first poll without
     `since`."""

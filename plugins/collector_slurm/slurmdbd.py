@@ -42,10 +42,6 @@ _SHORTEST_WINDOW_S = 60
 _CHECKED_S = 86400
 _AGAIN_S = 0.5
 """After this time slurmdbd knows the end of most jobs, whose epilog began as they ended."""
-_COMPLETE_S = 300
-"""After this time a row stays as incomplete as it is."""
-
-
 Families = dict[Pair, dict[Value, Run]]
 """Runs by what is the same for all of a job (`Run.key`), and by DBIndex."""
 
@@ -83,7 +79,8 @@ class Slurmdbd:
         limit = now - int(section.settle_s)
         at = checkpoint or self._begin(now)
         at.until = min(at.until, limit)  # later only if the clock was ahead
-        begin = at.until - int(section.overlap_s) if checkpoint else at.until
+        overlap_s = max(section.overlap_s, section.complete_s)  # what was left out for now
+        begin = at.until - int(overlap_s) if checkpoint else at.until
         deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
         if deep:
             begin = min(begin, limit - int(section.rescan_s))
@@ -262,7 +259,7 @@ class Slurmdbd:
         over: list[Run] = []
         running: list[Run] = []
         settled: list[Run] = []
-        complete_after = self._context.now().timestamp() - _COMPLETE_S
+        complete_after = self._context.now().timestamp() - self._section.complete_s
         for run in runs:
             reason = run.left_out(complete_after)
             if reason is None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,6 +64,30 @@ def runs_of(records: dict[str, Record], job_id: str) -> list[str]:
 def test_the_sums_are_those_of_sacct_and_sreport(collecting: Collecting):
     """Runs, elapsed seconds and core-seconds by user and account, to the second."""
     assert compare(collecting) == []
+
+
+def test_cpu_time_is_what_sacct_says_in_the_end(collecting: Collecting):
+    """Of every run, also of the one that was cancelled and worked on, while the daemon polled."""
+    said = collecting.cluster.run(
+        *("sacct", "-a", "-X", "-D", "-n", "-P", "-S", "now-1day", "-o", "JobID,NodeList")
+    )
+    ids = {row.partition("|")[0] for row in said.splitlines() if not row.endswith("None assigned")}
+    rows = collecting.cluster.run(
+        *("sacct", "-D", "-n", "-P", "-j", ",".join(ids), "-o", "JobID,NodeList,TotalCPU,State")
+    )
+    expected = Counter(
+        (job_id, round(duration_s(cpu)))
+        for job_id, nodes, cpu, state in (row.split("|") for row in rows.splitlines())
+        if "." not in job_id and nodes != "None assigned" and state != "RUNNING"
+    )
+    held = Counter(
+        (run.split("-")[0], component.amount)
+        for run, record in collecting.records("sacct").items()
+        for component in record.components
+        if component.name == "TotalCPU"
+    )
+    assert held == expected
+    assert max(seconds for _, seconds in held) >= 3  # the stubborn one's
 
 
 def test_hostile_names_and_comments_change_no_accounting(collecting: Collecting):

@@ -73,6 +73,7 @@ def test_an_end_that_slurmdbd_does_not_hear_of_is_left_to_the_polls(tmp_path: Pa
         ("TIMEOUT", [USED], True),
         ("CANCELLED by 1000", [], True),
         ("COMPLETED", [SILENT], True),
+        ("RESIZING", [SILENT], True),
     ],
 )
 def test_a_run_is_left_to_the_polls_while_its_steps_have_not_told_their_usage(
@@ -80,7 +81,8 @@ def test_a_run_is_left_to_the_polls_while_its_steps_have_not_told_their_usage(
 ):
     """A job that is cancelled ends before its processes do: until then it has no CPU time.
 
-    Where Slurm gathers no usage, no step of any job has some: what ended by itself is taken.
+    Where Slurm gathers no usage, no step of any job has some: what ended by itself is taken. The
+    steps of a job that was resized go on, and would be waited for in vain.
     """
     rows = [row(f"7.{number}", **usage) for number, usage in enumerate(steps)]
     given = answering(tmp_path, [row("7", State=state, **USED), *rows])

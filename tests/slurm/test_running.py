@@ -141,7 +141,7 @@ def test_a_run_that_is_first_seen_while_suspended_is_told(cluster: Cluster):
 
 def test_runs_that_were_told_are_ended_after_tracking_is_switched_off(tmp_path: Path):
     """Their records wait for a stop time."""
-    cluster = Cluster(tmp_path, overlap_s=0)
+    cluster = Cluster(tmp_path, overlap_s=0, complete_s=0)
     cluster.poll(10, running())
     cluster.keys["track_running"] = False
     assert ids(cluster.poll(5000, ended(4), running("8", "8"))) == [("7", 4)]

@@ -223,7 +223,7 @@ def test_a_clock_that_was_ahead_makes_no_run_wait_or_be_lost(tmp_path: Path, ahe
     checkpoint = list(over(tmp_path, now=before + ahead).poll(None))[-1].checkpoint
     batches = list(over(tmp_path, row("7")).poll(checkpoint))
     assert set(jobs(batches)) == {"7"}
-    later = over(tmp_path, row("7"), now=NOW + timedelta(seconds=9), overlap_s=0)
+    later = over(tmp_path, row("7"), now=NOW + timedelta(seconds=9), overlap_s=0, complete_s=0)
     assert not jobs(later.poll(batches[-1].checkpoint))
 
 
@@ -450,7 +450,7 @@ def test_a_run_whose_steps_have_not_told_their_usage_is_left_to_a_later_poll(tmp
         return standin(tmp_path, written(tmp_path, rows))
 
     given = quiet(NOW, fields=frozenset({"TotalCPU"}))
-    polled = source(given, sacct=write(silent))
+    polled = source(given, sacct=write(silent), overlap_s=0)
     *batches, last = polled.poll(None)
     assert set(jobs([*batches, last])) == {"8"}
     assert not jobs(polled.poll(last.checkpoint))
@@ -459,7 +459,8 @@ def test_a_run_whose_steps_have_not_told_their_usage_is_left_to_a_later_poll(tmp
     assert (late.id, late.fields["TotalCPU"]) == ("7", 0)
     given.now = lambda: NOW
     write(told)
-    whole = jobs(source(given, sacct=polled.section.sacct).poll(last.checkpoint))["7"]
+    again = source(given, sacct=polled.section.sacct, overlap_s=0)
+    whole = jobs(again.poll(last.checkpoint))["7"]
     assert whole.fields["TotalCPU"] == 5
 
 

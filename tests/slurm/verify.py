@@ -32,11 +32,12 @@ ENDED = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RS,RV,TO"
 HOUR_S = 3600
 CONFIG = """\
 sources:
-  - {{name: sacct, plugin: slurm, record_prefix: sacct, sacct: {sacct}, interval_s: 2, settle_s: 1,
+  - {{name: sacct, plugin: slurm, record_prefix: sacct, sacct: {sacct}, interval_s: 2,
+     settle_s: 1, complete_s: 15,
      mapping: {{meta: {{name: {{field: JobName, optional: true}},
                       comment: {{field: Comment, optional: true}}}}}}}}
   - {{name: tracked, plugin: slurm, record_prefix: tracked, sacct: {sacct}, interval_s: 1,
-     settle_s: 1, track_running: true}}
+     settle_s: 1, complete_s: 15, track_running: true}}
   - {{name: jobcomp, plugin: slurm, record_prefix: jobcomp, sacct: {sacct}, interval_s: 1,
      mode: jobcomp, jobcomp_path: {folder}/jobcomp.log, time_zone: UTC}}
 outbox: {{path: {outbox}, min_free_bytes: 0}}

@@ -38,6 +38,8 @@ HOSTILE: tuple[str | bytes, ...] = (
 )
 SHORT = "sleep 1"
 LONG = "sleep 600"
+STUBBORN = "srun sh -c 'trap \"\" TERM; while :; do :; done'"
+"""Cancelled, its processes go on until `KillWait` is over."""
 REQUEUE_EXIT = 77
 """The exit code after which Slurm requeues a job by itself."""
 FIRST_RUN_HANGS = '[ -n "$SLURM_RESTART_COUNT" ] || sleep 600; sleep 1'
@@ -144,6 +146,7 @@ class Workload:
         later = self.submit("games", "--begin=now+1hour")
         never = self.submit("games", "-d", f"afternotok:{held}", "--kill-on-invalid-dep=yes")
         runs = [self.submit("games", f"-n{cores}", script=LONG) for cores in (1, 2)]
+        runs.append(self.submit("games", script=STUBBORN))
         tasks = self.submit("games", "-a", "0-3%2", script=LONG)
         self.running(*runs, f"{tasks}_0", f"{tasks}_1")
         self.cluster.run("scancel", held, array, later, never, user="games")
