@@ -65,7 +65,7 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
     """
     fields_of = columns.reader()
     peaks = [(at, name) for at, name in enumerate(columns.names) if name in PEAKS]
-    usage = columns.names.index(USAGE) if USAGE in columns.names else None
+    usage = columns.names.index(USAGE) if USAGE in columns.names else 0  # not asked: not missed
     run: Run | None = None
     head, steps = "", ""  # how the rows of the run's steps begin, and their ids
     for texts in rows_of(chunks, columns):
@@ -74,11 +74,10 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
             for at, name in peaks:
                 if text := texts[at]:
                     _raise(run.fields, name, text)
-            if usage is not None:
-                if texts[usage]:
-                    run.steps_told += 1
-                else:
-                    run.steps_silent += 1
+            if texts[usage]:
+                run.steps_told = True
+            else:
+                run.steps_silent = True
             continue
         if run is not None:
             yield run

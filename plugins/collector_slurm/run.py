@@ -51,10 +51,10 @@ class Run(msgspec.Struct, gc=False):
 
     fields: dict[str, Value]
     """By column: see `Columns.reader`; Cluster, JobID and DBIndex are always there."""
-    steps_told: int = 0
-    """Steps whose usage slurmdbd has; none, unless `USAGE` was asked for."""
-    steps_silent: int = 0
-    """Steps whose usage it does not have."""
+    steps_told: bool = False
+    """Whether slurmdbd has the usage of a step, or was not asked for it (`USAGE`)."""
+    steps_silent: bool = False
+    """Whether it lacks that of a step."""
 
     @property
     def key(self) -> Pair:
@@ -105,15 +105,17 @@ class Run(msgspec.Struct, gc=False):
             complete_after: epoch seconds; a run that ended before is taken as it is, complete or
                 not.
         """
-        if "End" not in self.fields:
+        fields = self.fields
+        end = fields.get("End")
+        if end is None:
             return END_UNKNOWN
         if not self.has_nodes:
             return "never started"
-        if self.ended < complete_after:
+        if isinstance(end, int) and end < complete_after:
             return None
-        if "Partition" not in self.fields:
+        if "Partition" not in fields:
             return INCOMPLETE
-        state = self.fields.get("State")
+        state = fields.get("State")
         gathers = self.steps_told or state not in ("COMPLETED", "FAILED")
         if self.steps_silent and gathers and state != "RESIZING":  # those steps go on
             return USAGE_TO_COME

@@ -272,16 +272,15 @@ class Slurmdbd:
                     batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
         families = self._families([*over, *running], columns, found)
         for run in over:
-            whole = run
+            whole, family = run, families.get(run.key, {})
             if columns.steps:
-                family = families.get(run.key, {})
                 whole = family.get(run.fields["DBIndex"]) or self._as_ended(run, columns)
                 if whole.left_out(complete_after) in LATER:
                     continue
             settled.append(run)
-            self._add(batch, whole, families)
+            self._add(batch, whole, family)
         for run in running:
-            self._add(batch, run.without_usage(), families)
+            self._add(batch, run.without_usage(), families.get(run.key, {}))
         return batch, settled
 
     def _families(self, runs: list[Run], columns: Columns, found: Iterable[Run] | None) -> Families:
@@ -295,9 +294,9 @@ class Slurmdbd:
                 families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
         return families
 
-    def _add(self, batch: Batch, run: Run, families: Families) -> None:
-        """Makes a job of a run, and puts it into a batch."""
-        index, family = run.fields["DBIndex"], families.get(run.key, {})
+    def _add(self, batch: Batch, run: Run, family: dict[Value, Run]) -> None:
+        """Makes a job of a run, one of its family, and puts it into a batch."""
+        index = run.fields["DBIndex"]
         where = f"sacct -D -j {run.fields['JobID']}, DBIndex {index}"
         first = (len(family) == 1 and index in family) or _is_first(run, family.values())
         job = run.job(self._identity, where, first=first)

@@ -25,14 +25,16 @@ from collector.collect import Collected, MappedSource, store
 from collector.config import SourceSection, mapping_of
 from collector.outbox import Outbox
 from collector.source import Job
-from collector_slurm.columns import KEYS, STEP_COLUMNS, Columns
+from collector_slurm.columns import KEYS, STEP_COLUMNS, USAGE, Columns
 from collector_slurm.jobid import Identity
 from collector_slurm.output import runs_of
 from collector_slurm.section import SlurmSection
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, captured, program, quiet, run_of
 
-OFFERED = frozenset(column for row in captured() for column in row)
+OFFERED = frozenset(column for row in captured() for column in row) | {USAGE}
+USED = "energy=0,fs/disk=2012"
+"""What stands in USAGE of a step; the captured rows do not have this column."""
 PERIOD = timedelta(hours=1)
 """Before CAPTURED_AT; all captured runs ended within it, and it is one window."""
 BY_ID = """\
@@ -67,6 +69,7 @@ def write_rows(path: Path, columns: Columns, jobs: int) -> None:
                 job_id = str(number + 1)
                 step = row["JobID"].partition(".")[1:]
                 shown = {**row, "DBIndex": job_id, "JobID": job_id + "".join(step)}
+                shown[USAGE] = USED if step[0] else ""
                 texts = (shown.get(name, "") + columns.delimiter for name in columns.names)
                 file.write(f"{''.join(texts)}\n".encode())
             begins.append(file.tell())
