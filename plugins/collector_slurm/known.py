@@ -22,11 +22,11 @@ class Known:
         self._ends: dict[int, float] = {}
 
     def __contains__(self, run: Run) -> bool:
-        return bool(self._ends) and _digest(run) in self._ends
+        return _digest(run) in self._ends
 
     def add(self, runs: Iterable[Run]) -> None:
         """Remembers runs that are stored, or left out for good."""
-        for run in runs if self._limit_runs else ():
+        for run in runs:
             self._ends[_digest(run)] = run.ended
         surplus = max(0, len(self._ends) - self._limit_runs)
         # A re-scan begins with the oldest: it must not push out what it comes to next.

@@ -118,7 +118,7 @@ class Slurmdbd:
         begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
         columns = self._sacct.columns()
         for window in windows(begin, end, self._pace):
-            for batch, last in self._read(window, columns, Known(0)):
+            for batch, last in self._read(window, columns):
                 if last:
                     batch.progress = (window.end - begin) / (end - begin)
                 yield batch
@@ -184,7 +184,7 @@ class Slurmdbd:
         )
 
     def _read(
-        self, window: Window, columns: Columns, known: Known, new_from: int = 0
+        self, window: Window, columns: Columns, known: Known | None = None, new_from: int = 0
     ) -> Iterator[tuple[Batch, bool]]:
         """Reads the runs that ended in a window, but for those that are known.
 
@@ -193,17 +193,19 @@ class Slurmdbd:
         """
         before = time.monotonic()
         ended = self._sacct.ended_in(window, columns.of_window())
-        runs = (run for run in ended if run not in known)
+        runs = ended if known is None else (run for run in ended if run not in known)
         some = list(islice(runs, _BATCH_RUNS))
-        while following := list(islice(runs, 1)):
+        last = False
+        while not last:
+            following = list(islice(runs, 1))
+            last = not following
+            if last:
+                self._pace.took(time.monotonic() - before)
             batch, settled = self._batch(some, columns, new_from)
-            yield batch, False
-            known.add(settled)
+            yield batch, last
+            if known is not None:
+                known.add(settled)
             some = following + list(islice(runs, _BATCH_RUNS - 1))
-        self._pace.took(time.monotonic() - before)
-        batch, settled = self._batch(some, columns, new_from)
-        yield batch, True
-        known.add(settled)
 
     def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
         """Reads the runs that began, and the ends of those that no window will show.
