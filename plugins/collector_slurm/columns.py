@@ -118,7 +118,7 @@ class Columns(msgspec.Struct, frozen=True):
 
     def without_steps(self) -> "Columns":
         """The same, but for what needs the rows of steps."""
-        names = tuple(name for name in self.names if name not in STEP_COLUMNS)
+        names = tuple(name for name in self.names if name not in STEP_COLUMNS | {USAGE})
         return Columns(names, self.delimiter)
 
     def of_window(self) -> "Columns":
@@ -140,7 +140,7 @@ class Columns(msgspec.Struct, frozen=True):
                     for name, convert, text in zip(names, converts, texts, strict=True)
                     if text
                 }
-            except ValueError:
+            except (ValueError, OverflowError):
                 values = zip(names, map(value_of, names, texts), strict=True)
                 return {name: value for name, value in values if value is not None}
 
@@ -158,5 +158,5 @@ def value_of(name: str, text: str) -> Value | None:
         return None
     try:
         return convert(text) if convert else text
-    except ValueError:
+    except (ValueError, OverflowError):
         return text

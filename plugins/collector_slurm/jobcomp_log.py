@@ -232,7 +232,9 @@ class JobcompLog:
 
         None if there is no whole entry: one without its end may wait for the next job's.
         """
-        entry = next(entries_of(lines_of(part), part.position, final=part.final), None)
+        lines = lines_of(part)
+        entries = entries_of(lines, part.position, final=part.final, cuts=self._lines_are_cut)
+        entry = next(entries, None)
         if entry is None:
             return None
         try:

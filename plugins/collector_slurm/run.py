@@ -118,9 +118,7 @@ class Run(msgspec.Struct, gc=False):
             return INCOMPLETE
         state = fields.get("State")
         gathers = self.steps_told or state not in ("COMPLETED", "FAILED")
-        if self.steps_silent and gathers and state != "RESIZING":  # those steps go on
-            return USAGE_TO_COME
-        return None
+        return USAGE_TO_COME if self.steps_silent and gathers else None
 
     def without_usage(self) -> "Run":
         """The run as it is read without its steps."""
@@ -142,7 +140,7 @@ class Run(msgspec.Struct, gc=False):
             start = self._known_start()
             stop_at = _stop_at(fields, start)
             if start != fields["Start"] and stop_at is not None:
-                _take_off_time_before(start, stop_at, fields)
+                fields = _without_time_before(start, stop_at, fields)
             submit = fields.get("Submit")
             run_id = identity.of(
                 job_id,
@@ -199,13 +197,15 @@ def _stop_at(fields: dict[str, Value], start: int) -> datetime | None:
     return datetime.fromtimestamp(max(start, end - suspended), UTC)
 
 
-def _take_off_time_before(start: int, stop_at: datetime, fields: dict[str, Value]) -> None:
+def _without_time_before(
+    start: int, stop_at: datetime, fields: dict[str, Value]
+) -> dict[str, Value]:
     """Corrects the sums of a resized job's row, which count the rows before it once more."""
     elapsed_s, cores = int(stop_at.timestamp()) - start, fields.get("AllocCPUS")
-    if "ElapsedRaw" in fields:
-        fields["ElapsedRaw"] = elapsed_s
-    if "CPUTimeRAW" in fields and isinstance(cores, int):
-        fields["CPUTimeRAW"] = elapsed_s * cores
+    right: dict[str, Value] = {"ElapsedRaw": elapsed_s}
+    if isinstance(cores, int):
+        right["CPUTimeRAW"] = elapsed_s * cores
+    return {name: right.get(name, value) for name, value in fields.items()}
 
 
 _encode = msgspec.json.Encoder().encode

@@ -77,16 +77,15 @@ class Sacct:
         """All runs of jobs that are named, with all of their steps if the columns want them."""
         return self._runs([f"--jobs={','.join(map(str, ids))}"], columns)
 
-    def let_through(self, job_id: str, until: int) -> Iterator[Run]:
-        """The runs of a job, of whatever time, that the section's states and filters let through.
-
-        Args:
-            job_id: the job.
-            until: an epoch second that is not before they began.
+    def let_through(self, job_id: str, now: int) -> Iterator[Run]:
+        """The runs of a job that the section's states and filters let through: ended, or running
+        in this second (`-s R` with a long window would show all that ran in it).
         """
-        section = self._section
-        states = [*section.states, *(RUNNING_STATES if section.track_running else ())]
-        return self._in(Window(0, until), states, KEYS, f"--jobs={job_id}")
+        named = f"--jobs={job_id}"
+        yield from self._in(Window(0, now + 2), self._section.states, KEYS, named)
+        for run in self._in(Window(now - 1, now + 1), RUNNING_STATES, KEYS, named):
+            if run.is_running:
+                yield run
 
     def _in(
         self, window: Window, states: Iterable[str], columns: Columns, *more: str

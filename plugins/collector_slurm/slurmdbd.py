@@ -22,7 +22,7 @@ import os
 import pwd
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
@@ -86,10 +86,10 @@ class Slurmdbd:
             begin = min(begin, limit - int(section.rescan_s))
         if section.since:
             begin = max(begin, int(section.since.timestamp()))
-        self._known.forget(limit - max(section.overlap_s, section.rescan_s))
+        self._known.forget(limit - max(overlap_s, section.rescan_s))
         columns = self._sacct.columns()
         for window in windows(begin, limit, self._pace):
-            for batch, last in self._read(window, columns, self._known, at.until):
+            for batch, last, _ in self._read(window, columns, self._known, at.until):
                 if last:
                     at.until = max(at.until, window.end)
                     if deep and window.end >= limit:
@@ -116,14 +116,35 @@ class Slurmdbd:
         """Reads the runs that ended in a period; see `Source.backfill`."""
         now = self._context.now().timestamp()
         begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
-        columns = self._sacct.columns()
+        columns, known = self._sacct.columns(), Known()
+        complete = yield from self._backfill(begin, end, columns, known)
+        if not complete and not self._context.stop.is_set():
+            begin = max(begin, int(now - self._section.complete_s))
+            wait_s = end + self._section.complete_s - now
+            self._context.log.info("waiting for runs that slurmdbd lacks a part of", seconds=wait_s)
+            if not self._context.stop.wait(wait_s):
+                yield from self._backfill(begin, end, columns, known)
+
+    def _backfill(
+        self, begin: int, end: int, columns: Columns, known: Known
+    ) -> Generator[Batch, None, bool]:
+        """Reads the runs that ended in a period, but for those that are known.
+
+        Returns:
+            Whether slurmdbd knew all of each.
+        """
+        complete = True
         for window in windows(begin, end, self._pace):
-            for batch, last in self._read(window, columns):
+            fresh = window.end > self._context.now().timestamp() - self._section.complete_s
+            of_window = self._read(window, columns, known if fresh else None)
+            for batch, last, is_complete in of_window:
+                complete = complete and is_complete
                 if last:
                     batch.progress = (window.end - begin) / (end - begin)
                 yield batch
             if self._context.stop.wait(self._section.pause_s if window.end < end else 0):
-                return
+                break
+        return complete
 
     def one(self, job_id: str) -> Batch:
         """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one.
@@ -136,12 +157,12 @@ class Slurmdbd:
             found = list(self._sacct.of_jobs([named], columns))  # of its whole array, with some ids
             runs = [run for run in found if run.fields.get("JobIDRaw") == job_id]
             if runs and self._section.leaves_out:
-                until = int(self._context.now().timestamp()) + 2
-                wanted = {run.handle for run in self._sacct.let_through(named, until)}
+                now = int(self._context.now().timestamp())
+                wanted = {run.handle for run in self._sacct.let_through(named, now)}
                 runs = [run for run in runs if run.handle in wanted]
             open_too = self._section.track_running
             batch, settled = self._batch(runs, columns, open_too=open_too, found=found)
-            if settled or self._context.stop.wait(wait_s):
+            if 0 < len(runs) == len(settled) or self._context.stop.wait(wait_s):
                 break
         return batch
 
@@ -185,11 +206,12 @@ class Slurmdbd:
 
     def _read(
         self, window: Window, columns: Columns, known: Known | None = None, new_from: int = 0
-    ) -> Iterator[tuple[Batch, bool]]:
+    ) -> Iterator[tuple[Batch, bool, bool]]:
         """Reads the runs that ended in a window, but for those that are known.
 
         Yields:
-            Batches, and whether it is the last one: then `sacct` has ended well.
+            Batches; whether it is the last one: then `sacct` has ended well; and whether slurmdbd
+            knew all of its runs.
         """
         before = time.monotonic()
         ended = self._sacct.ended_in(window, columns.of_window())
@@ -202,7 +224,7 @@ class Slurmdbd:
             if last:
                 self._pace.took(time.monotonic() - before)
             batch, settled = self._batch(some, columns, new_from)
-            yield batch, last
+            yield batch, last, len(settled) == len(some)
             if known is not None:
                 known.add(settled)
             some = following + list(islice(runs, _BATCH_RUNS - 1))
@@ -277,10 +299,11 @@ class Slurmdbd:
             whole, family = run, families.get(run.key, {})
             if columns.steps:
                 whole = family.get(run.fields["DBIndex"]) or self._as_ended(run, columns)
-                if whole.left_out(complete_after) in LATER:
-                    continue
+            if (reason := whole.left_out(complete_after)) in LATER:
+                continue
             settled.append(run)
-            self._add(batch, whole, family)
+            if reason is None:
+                self._add(batch, whole, family)
         for run in running:
             self._add(batch, run.without_usage(), families.get(run.key, {}))
         return batch, settled

@@ -73,7 +73,7 @@ def test_an_end_that_slurmdbd_does_not_hear_of_is_left_to_the_polls(tmp_path: Pa
         ("TIMEOUT", [USED], True),
         ("CANCELLED by 1000", [], True),
         ("COMPLETED", [SILENT], True),
-        ("RESIZING", [SILENT], True),
+        ("RESIZING", [SILENT], False),
     ],
 )
 def test_a_run_is_left_to_the_polls_while_its_steps_have_not_told_their_usage(
@@ -81,12 +81,21 @@ def test_a_run_is_left_to_the_polls_while_its_steps_have_not_told_their_usage(
 ):
     """A job that is cancelled ends before its processes do: until then it has no CPU time.
 
-    Where Slurm gathers no usage, no step of any job has some: what ended by itself is taken. The
-    steps of a job that was resized go on, and would be waited for in vain.
+    Where Slurm gathers no usage, no step of any job has some: what ended by itself is taken.
     """
     rows = [row(f"7.{number}", **usage) for number, usage in enumerate(steps)]
     given = answering(tmp_path, [row("7", State=state, **USED), *rows])
     assert given.one("7").read == taken
+
+
+def test_the_last_run_of_a_requeued_job_is_waited_for(tmp_path: Path):
+    """The runs before it are known long since, and say nothing of it."""
+    first = row("7", State="REQUEUED", **USED)
+    begun = {"Submit": "1795478160", "Start": "1795478161"}
+    running = row("7", DBIndex="2", State="RUNNING", **begun, End="Unknown")
+    over = row("7", DBIndex="2", **begun, End="1795478164")
+    given = answering(tmp_path, [first, running], [first, over])
+    assert {job.id for job in given.one("7").jobs} == {"7", "7-1795478161"}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +105,8 @@ def test_a_run_is_left_to_the_polls_while_its_steps_have_not_told_their_usage(
         ({"partitions": ["gpu"]}, False),
         ({"states": ["CD"]}, True),
         ({"states": ["F", "TO"]}, False),
+        ({"states": ["F", "TO"], "track_running": True}, False),
+        ({"states": ["CD"], "track_running": True}, True),
     ],
 )
 def test_what_the_polls_leave_out_is_left_out(tmp_path: Path, keys: dict[str, Any], taken: bool):

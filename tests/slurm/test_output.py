@@ -164,13 +164,16 @@ def test_a_step_belongs_to_the_run_with_its_dbindex():
         read([row("7"), row("8.0")], columns)
 
 
+@pytest.mark.parametrize("text", ["a lot", "9" * 400 + ".5"])
 @pytest.mark.parametrize("before", [[], ["4096"]])
 @pytest.mark.parametrize("after", [[], ["8192"]])
-def test_memory_that_is_no_size_is_told_and_stops_nothing(before: list[str], after: list[str]):
+def test_memory_that_is_no_size_is_told_and_stops_nothing(
+    text: str, before: list[str], after: list[str]
+):
     """It stays as it is, whatever other steps say, and no mapping takes it for a number."""
-    steps = [row("7.0", MaxRSS=text) for text in (*before, "a lot", *after)]
+    steps = [row("7.0", MaxRSS=text) for text in (*before, text, *after)]
     (run,) = read([row("7"), *steps], choose("MaxRSS"))
-    assert run.fields["MaxRSS"] == "a lot"
+    assert run.fields["MaxRSS"] == text
 
 
 def test_memory_that_was_never_sampled_is_unknown_and_not_zero():

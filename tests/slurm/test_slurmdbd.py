@@ -3,6 +3,7 @@
 import itertools
 import os
 import pwd
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -462,6 +463,40 @@ def test_a_run_whose_steps_have_not_told_their_usage_is_left_to_a_later_poll(tmp
     again = source(given, sacct=polled.section.sacct, overlap_s=0)
     whole = jobs(again.poll(last.checkpoint))["7"]
     assert whole.fields["TotalCPU"] == 5
+
+
+def test_a_backfill_waits_for_what_slurmdbd_lacks(tmp_path: Path):
+    """Nobody may ask for this period again. Runs that are complete are not read twice."""
+    silent = {"TRESUsageOutTot": "", "TotalCPU": "00:00:00"}
+    told = {"TRESUsageOutTot": "energy=0", "TotalCPU": "00:05"}
+    other = row("8", DBIndex="2", **told)
+    cancelled = row("7", State="CANCELLED by 1000")
+    rows = [cancelled | silent, row("7.batch", **silent), other]
+    given = quiet(NOW, fields=frozenset({"TotalCPU"}))
+    waited = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout:
+                waited.append(timeout)
+                written(tmp_path, [cancelled | told, row("7.batch", **told), other])
+            return False
+
+    given.stop = Stop()
+    polled = source(given, sacct=standin(tmp_path, written(tmp_path, rows)), complete_s=300)
+    batches = list(polled.backfill(NOW - timedelta(hours=1), NOW))
+    assert [job.id for batch in batches for job in batch.jobs] == ["8", "7"]
+    assert jobs(batches)["7"].fields["TotalCPU"] == 5
+    assert waited == [300]
+
+
+def test_a_run_of_a_resized_job_is_known_when_it_comes_again(tmp_path: Path):
+    """Its sums are corrected in its job, not in what is known of its row."""
+    resized = row("7", Submit="1795478130")
+    given = over(tmp_path, resized, row("7", DBIndex="0", State="RESIZING", End="1795478130"))
+    given.context.fields = frozenset({"ElapsedRaw"})
+    *_, last = given.poll(None)
+    assert not jobs(given.poll(last.checkpoint))
 
 
 def test_a_run_that_its_jobs_id_does_not_show_is_read_as_its_window_shows_it(tmp_path: Path):
