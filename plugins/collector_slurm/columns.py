@@ -121,6 +121,18 @@ class Columns(msgspec.Struct, frozen=True):
         names = tuple(name for name in self.names if name not in STEP_COLUMNS | {USAGE})
         return Columns(names, self.delimiter)
 
+    def by_id(self, *, complete: bool) -> "Columns":
+        """What to ask for jobs by their ids.
+
+        Args:
+            complete: whether their runs are taken as they are, so that `USAGE` tells nothing.
+        """
+        if not self.steps:
+            return KEYS
+        if not complete:
+            return self
+        return Columns(tuple(name for name in self.names if name != USAGE), self.delimiter)
+
     def of_window(self) -> "Columns":
         """What to ask a window for: steps come by job id, and with them all the rest."""
         return KEYS if self.steps else self

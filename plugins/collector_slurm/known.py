@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from collector_slurm.run import Run
 
 LIMIT_RUNS = 50_000
-"""About 6 MB; beyond that the oldest are read again."""
+"""About 6 MB, and a quarter more; beyond that the oldest are read again."""
+_SLACK = 1.25
+"""So that the oldest are looked for now and then only."""
 
 
 class Known:
@@ -28,10 +30,11 @@ class Known:
         """Remembers runs that are stored, or left out for good."""
         for run in runs:
             self._ends[_digest(run)] = run.ended
-        surplus = max(0, len(self._ends) - self._limit_runs)
-        # A re-scan begins with the oldest: it must not push out what it comes to next.
-        for digest in heapq.nsmallest(surplus, self._ends, key=self._ends.__getitem__):
-            del self._ends[digest]
+        if len(self._ends) > _SLACK * self._limit_runs:
+            # A re-scan begins with the oldest: it must not push out what it comes to next.
+            surplus = len(self._ends) - self._limit_runs
+            for digest in heapq.nsmallest(surplus, self._ends, key=self._ends.__getitem__):
+                del self._ends[digest]
 
     def forget(self, before: float) -> None:
         """Forgets what ended before an epoch second, and will not be asked for again."""

@@ -22,14 +22,14 @@ import os
 import pwd
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
 import msgspec
 
 from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
-from collector_slurm.columns import KEYS, Columns
+from collector_slurm.columns import Columns
 from collector_slurm.jobid import JobId
 from collector_slurm.known import Known
 from collector_slurm.run import LATER, Pair, Run
@@ -42,8 +42,6 @@ _SHORTEST_WINDOW_S = 60
 _CHECKED_S = 86400
 _AGAIN_S = 0.5
 """After this time slurmdbd knows the end of most jobs, whose epilog began as they ended."""
-Families = dict[Pair, dict[Value, Run]]
-"""Runs by what is the same for all of a job (`Run.key`), and by DBIndex."""
 
 
 class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
@@ -114,37 +112,28 @@ class Slurmdbd:
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
+        section, stop = self._section, self._context.stop
         now = self._context.now().timestamp()
         begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
-        columns, known = self._sacct.columns(), Known()
-        complete = yield from self._backfill(begin, end, columns, known)
-        if not complete and not self._context.stop.is_set():
-            begin = max(begin, int(now - self._section.complete_s))
-            wait_s = end + self._section.complete_s - now
-            self._context.log.info("waiting for runs that slurmdbd lacks a part of", seconds=wait_s)
-            if not self._context.stop.wait(wait_s):
-                yield from self._backfill(begin, end, columns, known)
-
-    def _backfill(
-        self, begin: int, end: int, columns: Columns, known: Known
-    ) -> Generator[Batch, None, bool]:
-        """Reads the runs that ended in a period, but for those that are known.
-
-        Returns:
-            Whether slurmdbd knew all of each.
-        """
-        complete = True
-        for window in windows(begin, end, self._pace):
-            fresh = window.end > self._context.now().timestamp() - self._section.complete_s
-            of_window = self._read(window, columns, known if fresh else None)
-            for batch, last, is_complete in of_window:
-                complete = complete and is_complete
-                if last:
-                    batch.progress = (window.end - begin) / (end - begin)
-                yield batch
-            if self._context.stop.wait(self._section.pause_s if window.end < end else 0):
-                break
-        return complete
+        fresh = min(max(begin, int(now - section.complete_s)), end)
+        columns, known, complete = self._sacct.columns(), Known(), True
+        parts = [Window(begin, fresh), Window(fresh, end)]
+        for number, part in enumerate(parts):
+            for window in windows(part.begin, part.end, self._pace):
+                runs = self._read(window, columns, known if number else None)
+                for batch, last, is_complete in runs:
+                    complete = complete and is_complete
+                    if last:
+                        batch.progress = (window.end - begin) / (end - begin)
+                    yield batch
+                if stop.wait(section.pause_s if window.end < end else 0):
+                    return
+            if number == 1 and not complete:  # nobody may ask for them again
+                wait_s = end + section.complete_s - now
+                self._context.log.info("waiting for what slurmdbd does not know yet", s=wait_s)
+                if stop.wait(wait_s):
+                    return
+                parts.append(part)
 
     def one(self, job_id: str) -> Batch:
         """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one.
@@ -294,7 +283,12 @@ class Slurmdbd:
                 settled.append(run)
                 if run.ended >= new_from:
                     batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
-        families = self._families([*over, *running], columns, found)
+        if found is None:
+            complete = all(run.ended < complete_after for run in over)
+            found = self._of_jobs([*over, *running], columns.by_id(complete=complete))
+        families: dict[Pair, dict[Value, Run]] = {}
+        for run in found:
+            families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
         for run in over:
             whole, family = run, families.get(run.key, {})
             if columns.steps:
@@ -308,16 +302,10 @@ class Slurmdbd:
             self._add(batch, run.without_usage(), families.get(run.key, {}))
         return batch, settled
 
-    def _families(self, runs: list[Run], columns: Columns, found: Iterable[Run] | None) -> Families:
-        """Asks for jobs by their ids, which shows all of their runs with all of their steps."""
-        families: Families = {}
-        if runs:
-            ids = dict.fromkeys(run.fields["JobID"] for run in runs)
-            if found is None:
-                found = self._sacct.of_jobs(ids, columns if columns.steps else KEYS)
-            for run in found:
-                families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
-        return families
+    def _of_jobs(self, runs: list[Run], columns: Columns) -> Iterable[Run]:
+        """Asks for the jobs of runs by their ids, which shows all of their runs and steps."""
+        ids = dict.fromkeys(run.fields["JobID"] for run in runs)
+        return self._sacct.of_jobs(ids, columns) if ids else ()
 
     def _add(self, batch: Batch, run: Run, family: dict[Value, Run]) -> None:
         """Makes a job of a run, one of its family, and puts it into a batch."""

@@ -25,7 +25,7 @@ from collector.collect import Collected, MappedSource, store
 from collector.config import SourceSection, mapping_of
 from collector.outbox import Outbox
 from collector.source import Job
-from collector_slurm.columns import KEYS, STEP_COLUMNS, USAGE, Columns
+from collector_slurm.columns import STEP_COLUMNS, USAGE, Columns
 from collector_slurm.jobid import Identity
 from collector_slurm.output import runs_of
 from collector_slurm.section import SlurmSection
@@ -94,7 +94,7 @@ def source_over(folder: Path, *, steps: bool) -> MappedSource:
     )
     mapping = mapping_of(section, SlurmSource)
     fields = frozenset(mapping.fields) - (frozenset() if steps else STEP_COLUMNS)
-    return MappedSource(SlurmSource(section, quiet(CAPTURED_AT, fields)), mapping)
+    return MappedSource(SlurmSource(section, quiet(CAPTURED_AT + PERIOD, fields)), mapping)
 
 
 def chunks(path: Path) -> Iterator[bytes]:
@@ -119,8 +119,11 @@ def measure(jobs: int, *, steps: bool) -> None:
         columns = Columns.choose(mapped.source.context.fields, OFFERED, str)
         window, by_id = folder / "window", folder / "by_id"
         write_rows(window, columns.of_window(), jobs)
-        write_rows(by_id, columns if steps else KEYS, jobs)
+        columns_by_id = columns.by_id(complete=True)
+        write_rows(by_id, columns_by_id, jobs)
         output = by_id if steps else window
+        if steps:
+            columns = columns_by_id
         rows = sum(1 for _ in output.open())
         kind = f"{jobs} jobs, {rows} rows, {output.stat().st_size / 1e6:.0f} MB"
 
