@@ -1,6 +1,6 @@
 """Run: what slurmdbd says of one run of a job, when it ran, and the job that is made of it.
 
-Facts that this module knows, all seen on Slurm 22.05 (see `docs/slurm.md`):
+Facts that this module knows, all seen on Slurm 22.05; `docs/slurm.md` has what newer releases do:
 
 - a run ended when its End is known, and ran when nodes were allocated; a Start proves nothing;
 - the end of a short job can reach slurmdbd before its start: for a moment its row has an End but no
@@ -95,9 +95,9 @@ class Run(msgspec.Struct, gc=False):
     @property
     def is_running(self) -> bool:
         """Whether the run has begun and not ended, as far as slurmdbd knows."""
-        if self.left_out() != END_UNKNOWN:
-            return False
-        return self.has_nodes and "Partition" in self.fields and self.began is not None
+        fields = self.fields
+        whole = self.has_nodes and "Partition" in fields and self.began is not None
+        return whole and "End" not in fields
 
     def left_out(self, complete_after: float = 0) -> str | None:
         """Why the run is not to be accounted (now); None if it is.
@@ -107,12 +107,11 @@ class Run(msgspec.Struct, gc=False):
                 not.
         """
         fields = self.fields
-        end = fields.get("End")
-        if end is None:
+        if "End" not in fields:
             return END_UNKNOWN
         if not self.has_nodes:
             return "never started"
-        if isinstance(end, int) and end < complete_after:
+        if self.ended < complete_after:
             return None
         if "Partition" not in fields:
             return INCOMPLETE

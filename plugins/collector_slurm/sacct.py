@@ -1,6 +1,6 @@
 """Calls `sacct`: in UTC and epoch seconds, with bounded questions, and gives the runs it prints.
 
-Source: sacct(1); behaviour measured on Slurm 22.05, see `docs/slurm.md`.
+Source: sacct(1); behaviour measured on Slurm 22.05, 24.11 and 26.05, see `docs/slurm.md`.
 """
 
 import os
@@ -67,9 +67,9 @@ class Sacct:
             if window.begin <= run.ended < window.end:
                 yield run
 
-    def running_at(self, second: int, columns: Columns) -> Iterator[Run]:
+    def running_at(self, second: int, columns: Columns, *more: str) -> Iterator[Run]:
         """The runs that have begun and not ended, by the section's filters, without steps."""
-        for run in self._in(Window(second - 1, second + 1), RUNNING_STATES, columns):
+        for run in self._in(Window(second - 1, second + 1), RUNNING_STATES, columns, *more):
             if run.is_running:
                 yield run
 
@@ -83,9 +83,7 @@ class Sacct:
         """
         named = f"--jobs={job_id}"
         yield from self._in(Window(0, now + 2), self._section.states, KEYS, named)
-        for run in self._in(Window(now - 1, now + 1), RUNNING_STATES, KEYS, named):
-            if run.is_running:
-                yield run
+        yield from self.running_at(now, KEYS, named)
 
     def _in(
         self, window: Window, states: Iterable[str], columns: Columns, *more: str

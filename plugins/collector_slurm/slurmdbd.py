@@ -11,11 +11,11 @@ What is promised, and how:
 - *All of a run.* A window of `sacct` shows only the steps that touch it, and sums CPU time over
   those: so windows tell which runs there are, and their steps are asked for by job id.
 - *Nothing unfinished.* Rows without an End, and rows that slurmdbd has not heard everything of,
-  are left to a later poll, within the overlap.
+  are left to a later poll, for `complete_s` at most.
 - *Nothing half.* The checkpoint moves to the end of a window after `sacct` has ended well, and
   never before: a crash, a time-out or an outage of slurmdbd makes the next poll read it again.
 
-How `sacct` behaves was measured on Slurm 22.05; see `docs/slurm.md`.
+How `sacct` behaves was measured on Slurm 22.05, 24.11 and 26.05; see `docs/slurm.md`.
 """
 
 import os
@@ -225,23 +225,22 @@ class Slurmdbd:
         end outside of all windows: so the runs that no longer run are asked for one by one.
         """
         running = {}
-        without_steps = columns.without_steps()
         if self._section.track_running:
             running = {run.handle: run for run in self._sacct.running_at(now, columns)}
         new = iter([run for handle, run in running.items() if handle not in at.running])
         while some := list(islice(new, _BATCH_RUNS)):
             at.running.update({run.handle: str(run.fields["JobID"]) for run in some})
-            yield self._batch(some, without_steps, open_too=True)[0]
+            yield self._batch(some, columns.without_steps(), open_too=True)[0]
         gone = iter([one for one in at.running.items() if one[0] not in running])
         while chunk := dict(islice(gone, _BATCH_RUNS)):
-            named = self._sacct.of_jobs(dict.fromkeys(chunk.values()), without_steps)
+            named = self._sacct.of_jobs(dict.fromkeys(chunk.values()), columns)
             found = {run.handle: run for run in named}
             for handle, job_id in chunk.items():
                 if handle not in found:
                     self._context.log.warning("running job vanished from slurmdbd", job=job_id)
                     del at.running[handle]
             of_chunk = [run for handle, run in found.items() if handle in chunk]
-            batch, settled = self._batch(of_chunk, columns)
+            batch, settled = self._batch(of_chunk, columns, found=found.values())
             for run in settled:
                 del at.running[run.handle]
             yield batch
@@ -290,10 +289,11 @@ class Slurmdbd:
         for run in found:
             families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
         for run in over:
-            whole, family = run, families.get(run.key, {})
+            whole, family, reason = run, families.get(run.key, {}), None
             if columns.steps:
                 whole = family.get(run.fields["DBIndex"]) or self._as_ended(run, columns)
-            if (reason := whole.left_out(complete_after)) in LATER:
+                reason = whole.left_out(complete_after)
+            if reason in LATER:
                 continue
             settled.append(run)
             if reason is None:
