@@ -41,8 +41,8 @@ Evaluate = Callable[[Fields], Found]
 Pseudonym = Callable[[str], str]
 """Gives the pseudonym of a text; see `pseudonyms.py`."""
 
-_REMEMBERED = 500
-"""How many values of its field a rule remembers; texts of at most NAME_LIMIT_GRAPHEMES."""
+_REMEMBERED = 1000
+"""How many values of its fields a rule remembers; texts of at most NAME_LIMIT_GRAPHEMES."""
 _REMEMBERED_TYPES = frozenset({str, int, NoneType})
 """Not all: to a dict, 1, 1.0 and true are the same, but they are different texts."""
 
@@ -107,7 +107,7 @@ def only_if(conditions: Iterable[Condition], find: Evaluate) -> Evaluate:
 
 
 def remembered(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
-    """The same function with a memory, if it looks at one field only.
+    """The same function with a memory: of texts and whole numbers, or, of several fields, of texts.
 
     Args:
         find: depends on nothing but those fields.
@@ -116,25 +116,44 @@ def remembered(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fi
     if not looked_at:
         constant = find({})
         return lambda _: constant
-    if len(looked_at) != 1:
-        return find
-    (field,) = looked_at
     memo: dict[object, T] = {}
 
-    def recalled(fields: Fields) -> T:
-        value = fields.get(field)
-        if value.__class__ not in _REMEMBERED_TYPES:
-            return find(fields)
-        if value in memo:
-            return memo[value]
-        found = find(fields)
-        if value.__class__ is not str or len(value) <= NAME_LIMIT_GRAPHEMES:
-            if len(memo) >= _REMEMBERED:
-                memo.clear()
-            memo[value] = found
+    def remember(key: object, found: T) -> T:
+        if len(memo) >= _REMEMBERED:
+            memo.clear()
+        memo[key] = found
         return found
 
-    return recalled
+    if len(looked_at) == 1:
+        (field,) = looked_at
+
+        def of_one(fields: Fields) -> T:
+            value = fields.get(field)
+            if value.__class__ not in _REMEMBERED_TYPES:
+                return find(fields)
+            if value in memo:
+                return memo[value]
+            found = find(fields)
+            is_short = not isinstance(value, str) or len(value) <= NAME_LIMIT_GRAPHEMES
+            return remember(value, found) if is_short else found
+
+        return of_one
+    names = sorted(looked_at)
+
+    def of_several(fields: Fields) -> T:
+        get = fields.get
+        values = tuple([get(name) for name in names])
+        if values in memo:
+            return memo[values]
+        found = find(fields)
+        is_short = all(value is None or _is_short_text(value) for value in values)
+        return remember(values, found) if is_short else found
+
+    return of_several
+
+
+def _is_short_text(value: Value) -> bool:
+    return isinstance(value, str) and len(value) <= NAME_LIMIT_GRAPHEMES
 
 
 def _of_rule(

@@ -79,7 +79,8 @@ class Mapping:
         self._prefix = record_prefix
         self._pseudonym = pseudonym or _without_key
         self._filters = [(condition.field, holds(condition)) for condition in filters]
-        self._meta: list[tuple[str, Callable[[Fields], list[str] | None]]] = []
+        meta: list[tuple[str, Callable[[Fields], list[str] | None]]] = []
+        of_meta: set[str] = set()
         self._components: list[
             tuple[Callable[[Fields], Component | None], list[tuple[str, Evaluate]]]
         ] = []
@@ -87,8 +88,10 @@ class Mapping:
             check_name(key, "meta key")
             if rules is not None:
                 find = of_rules(f"meta {key}", rules, "text", self._pseudonym)
-                self._meta.append((key, remembered(_texts_of(key, find), fields_of(rules))))
-                self.fields |= fields_of(rules)
+                meta.append((key, remembered(_texts_of(key, find), fields_of(rules))))
+                of_meta |= fields_of(rules)
+        self._meta = remembered(_meta_of(meta), of_meta)
+        self.fields |= of_meta
         for name, amounts in section.components.items():
             if amounts is not None:
                 find = of_rules(f"component {name}", amounts, "number", self._pseudonym)
@@ -104,14 +107,13 @@ class Mapping:
         return None
 
     def record(self, job: Job) -> Record:
-        """Makes the record of a job; its components may also be those of others.
+        """Makes the record of a job; meta and components may also be those of others.
 
         Raises:
             UnmappableError: when a rule finds no value, or one that is no text or amount.
         """
         fields = job.fields
         try:
-            meta = {key: texts for key, find in self._meta if (texts := find(fields)) is not None}
             components = []
             for find_component, scores in self._components:
                 component = find_component(fields)
@@ -128,7 +130,7 @@ class Mapping:
                 f"{self._prefix}-{job.id}",
                 job.start_at,
                 job.stop_at,
-                Meta.of_checked(meta) if meta else None,
+                self._meta(fields),
                 components,
             )
         except (InvalidRecordError, OverflowError) as error:
@@ -190,6 +192,18 @@ def _texts_of(key: str, find: Evaluate) -> Callable[[Fields], list[str] | None]:
         return [storable(text_of(one)) for one in (found if isinstance(found, list) else [found])]
 
     return texts
+
+
+def _meta_of(
+    rules: list[tuple[str, Callable[[Fields], list[str] | None]]],
+) -> Callable[[Fields], Meta | None]:
+    """The meta of a record, by the function of each key; it may be that of several records."""
+
+    def meta(fields: Fields) -> Meta | None:
+        texts = {key: found for key, find in rules if (found := find(fields)) is not None}
+        return Meta.of_checked(texts) if texts else None
+
+    return meta
 
 
 def storable(text: str) -> str:

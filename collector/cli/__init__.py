@@ -3,6 +3,7 @@
 Loading them late keeps the daemon free of what only other commands need, and `--help` quick.
 """
 
+import gc
 import importlib
 
 import click
@@ -36,6 +37,7 @@ class _Commands(click.Group):
             return None
         command = importlib.import_module(_COMMANDS[name][0]).command
         assert isinstance(command, click.Command)
+        gc.freeze()  # what is imported stays: not to be looked through for garbage, over and over
         return command
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:

@@ -111,13 +111,12 @@ class Run(msgspec.Struct, gc=False):
             return END_UNKNOWN
         if not self.has_nodes:
             return "never started"
-        if self.ended < complete_after:
+        if ("Partition" in fields and not self.steps_silent) or self.ended < complete_after:
             return None
         if "Partition" not in fields:
             return INCOMPLETE
-        state = fields.get("State")
-        gathers = self.steps_told or state not in ("COMPLETED", "FAILED")
-        return USAGE_TO_COME if self.steps_silent and gathers else None
+        gathers = self.steps_told or fields.get("State") not in ("COMPLETED", "FAILED")
+        return USAGE_TO_COME if gathers else None
 
     def without_usage(self) -> "Run":
         """The run as it is read without its steps."""

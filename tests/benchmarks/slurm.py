@@ -9,6 +9,7 @@ those of `sacct`. Memory is the process's high-water mark, after a tenth of the 
 """
 
 import argparse
+import gc
 import os
 import resource
 import sys
@@ -157,6 +158,7 @@ def main() -> None:
     jobs = parser.parse_args().jobs
     print(f"{'input':44} {'':14} {'jobs':>7} {'speed':>12} {'memory':>11}")
     sys.stdout.flush()
+    gc.freeze()  # as the command does
     for steps in (False, True):
         for count in (jobs // 10, jobs):
             child = os.fork()

@@ -30,7 +30,7 @@ def read(case: Path, folder: Path) -> tuple[list[str], dict[str, int], list[str]
     records = [mapping.record(job) for job in jobs(batches).values()]
     for record in records:
         assert record.meta is not None
-        del record.meta["collector"]
+        record.with_meta({key: of for key, of in record.meta.items() if key != "collector"})
     return (
         sorted(record.encode().decode() for record in records),
         filtered(batches),
