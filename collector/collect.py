@@ -134,7 +134,7 @@ def store(
             entries.append(Entry.of(mapping.record(job), suspicious=job.suspicious))
         except Exception as error:  # noqa: BLE001 - whatever one job does, the others are accounted
             record_id = f"{section.record_prefix}-{job.id}"
-            rejected.append(Rejected(record_id, reason_of(error), job.raw, job.where))
+            rejected.append(Rejected(record_id, reason_of(error), bytes(job.raw), job.where))
     stops = [(f"{section.record_prefix}-{stop.id}", stop.stop_at) for stop in batch.stops]
     put = outbox.put(
         section.name,

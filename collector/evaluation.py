@@ -43,6 +43,8 @@ Pseudonym = Callable[[str], str]
 
 _REMEMBERED = 1000
 """How many values of its fields a rule remembers; texts of at most NAME_LIMIT_GRAPHEMES."""
+_REMEMBERED_NUMBER = 10_000
+"""The largest number that a rule remembers, as cores: those beyond, as bytes, seldom come again."""
 _REMEMBERED_TYPES = frozenset({str, int, NoneType})
 """Not all: to a dict, 1, 1.0 and true are the same, but they are different texts."""
 
@@ -107,7 +109,7 @@ def only_if(conditions: Iterable[Condition], find: Evaluate) -> Evaluate:
 
 
 def remembered(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
-    """The same function with a memory: of texts and whole numbers, or, of several fields, of texts.
+    """The same function with a memory, if it looks at one field only.
 
     Args:
         find: depends on nothing but those fields.
@@ -116,44 +118,52 @@ def remembered(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fi
     if not looked_at:
         constant = find({})
         return lambda _: constant
+    if len(looked_at) != 1:
+        return find
+    (field,) = looked_at
     memo: dict[object, T] = {}
 
-    def remember(key: object, found: T) -> T:
-        if len(memo) >= _REMEMBERED:
-            memo.clear()
-        memo[key] = found
+    def recalled(fields: Fields) -> T:
+        value = fields.get(field)
+        if value.__class__ not in _REMEMBERED_TYPES:
+            return find(fields)
+        if value in memo:
+            return memo[value]
+        found = find(fields)
+        is_small = value.__class__ is int and 0 <= value <= _REMEMBERED_NUMBER
+        if is_small or _is_short(value):
+            _remember(memo, value, found)
         return found
 
-    if len(looked_at) == 1:
-        (field,) = looked_at
+    return recalled
 
-        def of_one(fields: Fields) -> T:
-            value = fields.get(field)
-            if value.__class__ not in _REMEMBERED_TYPES:
-                return find(fields)
-            if value in memo:
-                return memo[value]
-            found = find(fields)
-            is_short = not isinstance(value, str) or len(value) <= NAME_LIMIT_GRAPHEMES
-            return remember(value, found) if is_short else found
 
-        return of_one
+def remembered_texts(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
+    """The same function with a memory of the jobs whose fields are texts; see `remembered`."""
     names = sorted(looked_at)
+    memo: dict[object, T] = {}
 
-    def of_several(fields: Fields) -> T:
+    def recalled(fields: Fields) -> T:
         get = fields.get
         values = tuple([get(name) for name in names])
         if values in memo:
             return memo[values]
         found = find(fields)
-        is_short = all(value is None or _is_short_text(value) for value in values)
-        return remember(values, found) if is_short else found
+        if all(map(_is_short, values)):
+            _remember(memo, values, found)
+        return found
 
-    return of_several
+    return recalled
 
 
-def _is_short_text(value: Value) -> bool:
-    return isinstance(value, str) and len(value) <= NAME_LIMIT_GRAPHEMES
+def _remember(memo: dict[object, T], key: object, found: T) -> None:
+    if len(memo) >= _REMEMBERED:
+        memo.clear()
+    memo[key] = found
+
+
+def _is_short(value: Value | None) -> bool:
+    return value is None or (isinstance(value, str) and len(value) <= NAME_LIMIT_GRAPHEMES)
 
 
 def _of_rule(

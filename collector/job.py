@@ -1,6 +1,7 @@
 """Job: one run of a job as its scheduler tells it, between reading and mapping."""
 
 from datetime import datetime
+from typing import SupportsBytes
 
 import msgspec
 
@@ -19,8 +20,9 @@ class Job(msgspec.Struct, gc=False):
     """End of the run, aware, not before `start_at`; None while it lasts."""
     fields: dict[str, Value]
     """The scheduler's attributes by name; absent means unknown, never 0 or empty."""
-    raw: bytes
-    """The text that the job was read from; kept with a job that is rejected."""
+    raw: SupportsBytes
+    """The text that the job was read from, or what makes it: kept with a job that is rejected, as
+    few are."""
     where: str
     """Where that text stands, for messages: `file:offset`, or the command."""
     suspicious: bool = False

@@ -19,6 +19,7 @@ from collector.evaluation import (
     of_rules,
     only_if,
     remembered,
+    remembered_texts,
     text_of,
 )
 from collector.job import Job
@@ -90,7 +91,7 @@ class Mapping:
                 find = of_rules(f"meta {key}", rules, "text", self._pseudonym)
                 meta.append((key, remembered(_texts_of(key, find), fields_of(rules))))
                 of_meta |= fields_of(rules)
-        self._meta = remembered(_meta_of(meta), of_meta)
+        self._meta = remembered_texts(_meta_of(meta), of_meta)
         self.fields |= of_meta
         for name, amounts in section.components.items():
             if amounts is not None:

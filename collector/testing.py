@@ -105,7 +105,7 @@ class SourceContract(ABC):
         source = self.source(context())
         for batch in self.read():
             for job in batch.jobs:
-                assert source.parse(job.raw, job.where) == job
+                assert source.parse(bytes(job.raw), job.where) == job
             for unreadable in batch.unreadable:
                 again = source.parse(unreadable.raw, unreadable.where)
                 assert isinstance(again, Unreadable)

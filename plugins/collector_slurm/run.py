@@ -16,6 +16,7 @@ Facts that this module knows, all seen on Slurm 22.05; `docs/slurm.md` has what 
 """
 
 from datetime import UTC, datetime
+from typing import Self
 
 import msgspec
 
@@ -43,8 +44,32 @@ LATER = frozenset({END_UNKNOWN, INCOMPLETE, USAGE_TO_COME})
 
 Pair = tuple[Value, Value]
 
-_FIRST, _NOT_FIRST = b',"first":true}', b',"first":false}'
 _NO_NODES = frozenset({"None assigned", "(null)", "None", ""})
+
+
+class Told(msgspec.Struct, gc=False):
+    """What a job is made of: `Job.raw`, as bytes JSON."""
+
+    fields: dict[str, Value]
+    """See `Run`."""
+    first: bool
+    """Whether no run of a job with this id came before."""
+
+    def __bytes__(self) -> bytes:
+        return msgspec.json.encode({**self.fields, "first": self.first})
+
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        """Reads the bytes back.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        fields = msgspec.json.decode(raw, type=dict[str, Value])
+        first = fields.pop("first", None)
+        if not isinstance(first, bool) or not {"Cluster", "JobID"}.issubset(fields):
+            raise ValueError("expected a run of sacct as JSON, with Cluster, JobID and first")
+        return cls(fields, first)
 
 
 class Run(msgspec.Struct, gc=False):
@@ -149,26 +174,8 @@ class Run(msgspec.Struct, gc=False):
             )
             start_at = datetime.fromtimestamp(start, UTC)
         except (ValueError, OverflowError) as error:
-            return Unreadable(self.raw(first=first), where, str(error))
-        return Job(run_id, start_at, stop_at, fields, self.raw(first=first), where)
-
-    def raw(self, *, first: bool) -> bytes:
-        """The run as JSON, with all that `of_raw` needs to make the same job again."""
-        # Spliced, since every run is encoded, and few are ever looked at.
-        return _encode(self.fields)[:-1] + (_FIRST if first else _NOT_FIRST)
-
-    @classmethod
-    def of_raw(cls, raw: bytes) -> "tuple[Run, bool]":
-        """Reads `raw` back: the run, and whether it is the first of its job.
-
-        Raises:
-            ValueError: for anything else.
-        """
-        fields = msgspec.json.decode(raw, type=dict[str, Value])
-        first = fields.pop("first", None)
-        if not isinstance(first, bool) or not {"Cluster", "JobID"}.issubset(fields):
-            raise ValueError("expected a run of sacct as JSON, with Cluster, JobID and first")
-        return cls(fields), first
+            return Unreadable(bytes(Told(self.fields, first)), where, str(error))
+        return Job(run_id, start_at, stop_at, fields, Told(self.fields, first), where)
 
     def _known_start(self) -> int:
         start = self.began
@@ -204,6 +211,3 @@ def _without_time_before(
     if isinstance(cores, int):
         right["CPUTimeRAW"] = elapsed_s * cores
     return {name: right.get(name, value) for name, value in fields.items()}
-
-
-_encode = msgspec.json.Encoder().encode

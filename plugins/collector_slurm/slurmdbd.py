@@ -32,7 +32,7 @@ from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unr
 from collector_slurm.columns import Columns
 from collector_slurm.jobid import JobId
 from collector_slurm.known import Known
-from collector_slurm.run import LATER, Pair, Run
+from collector_slurm.run import LATER, Pair, Run, Told
 from collector_slurm.sacct import Sacct
 from collector_slurm.section import SlurmSection
 from collector_slurm.windows import Pace, Window, windows
@@ -158,10 +158,10 @@ class Slurmdbd:
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of `Job.raw`."""
         try:
-            run, first = Run.of_raw(raw)
+            told = Told.of(raw)
         except ValueError as error:
             return Unreadable(raw, where, str(error))
-        return run.job(self._identity, where, first=first)
+        return Run(told.fields).job(self._identity, where, first=told.first)
 
     def check(self) -> Iterator[Finding]:
         """Looks whether `sacct` is there, slurmdbd answers, and shows the jobs of others."""

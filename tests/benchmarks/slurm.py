@@ -36,6 +36,7 @@ from tests.slurm.standin import CAPTURED_AT, captured, program, quiet, run_of
 OFFERED = frozenset(column for row in captured() for column in row) | {USAGE}
 USED = "energy=0,fs/disk=2012"
 """What stands in USAGE of a step; the captured rows do not have this column."""
+VARIED = ("MaxRSS", "TotalCPU")
 PERIOD = timedelta(hours=1)
 """Before CAPTURED_AT; all captured runs ended within it, and it is one window."""
 BY_ID = """\
@@ -49,6 +50,13 @@ with open(sys.argv[1], "rb") as rows, open(sys.argv[1] + ".begins", "rb") as fil
         rows.seek(begins[number - 1])
         sys.stdout.buffer.write(rows.read(begins[number] - begins[number - 1]))
 """
+
+
+def varied(text: str, number: int) -> str:
+    """Another size in bytes, or duration, for each job; what is empty stays so."""
+    if ":" in text:
+        return f"{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}"
+    return text and str(int(text) + 4096 * number)
 
 
 def write_rows(path: Path, columns: Columns, jobs: int) -> None:
@@ -71,6 +79,8 @@ def write_rows(path: Path, columns: Columns, jobs: int) -> None:
                 step = row["JobID"].partition(".")[1:]
                 shown = {**row, "DBIndex": job_id, "JobID": job_id + "".join(step)}
                 shown[USAGE] = USED if step[0] else ""
+                for column in VARIED:
+                    shown[column] = varied(shown.get(column, ""), number)
                 texts = (shown.get(name, "") + columns.delimiter for name in columns.names)
                 file.write(f"{''.join(texts)}\n".encode())
             begins.append(file.tell())

@@ -72,7 +72,7 @@ def test_a_file_makes_the_job_that_the_history_makes(folder: Path):
     ours = source(folder)
     for batch in theirs.poll(None):
         for job in batch.jobs:
-            lines = sorted(job.raw.split(b"\n*** ")[0].strip(b"\n").split(b"\n"))
+            lines = sorted(bytes(job.raw).split(b"\n*** ")[0].strip(b"\n").split(b"\n"))
             same = ours.parse(b"\n" + b"\n".join(lines), job.where)
             job.raw = getattr(same, "raw", b"")
             assert same == job

@@ -49,7 +49,7 @@ class Watched:
             for one in told_now:
                 stop = None if one.stop_at is None else int(one.stop_at.timestamp())
                 if isinstance(one, Job):
-                    assert source.parse(one.raw, one.where) == one
+                    assert source.parse(bytes(one.raw), one.where) == one
                 start = int(one.start_at.timestamp()) if isinstance(one, Job) else 0
                 assert not isinstance(one, Stop) or stop is not None
                 told[one.id] = (start, stop)
