@@ -204,13 +204,14 @@ def _value(what: str, rule: Rule, kind: Kind) -> Evaluate:
 
     def converted(fields: Fields) -> Found:
         value = get(fields)
-        if value.__class__ is Missing or (value.__class__ is int and factor is None):
+        if value.__class__ is Missing:
             return value
-        try:
-            found = convert(value)
-        except ValueError as error:
-            return Missing(f"{what}: {source} = {_shown(value)}: {error}")
-        return found if factor is None else found * factor  # type: ignore[operator]
+        if value.__class__ is not int:  # which is what it is, whatever it counts
+            try:
+                value = convert(value)
+            except ValueError as error:
+                return Missing(f"{what}: {source} = {_shown(value)}: {error}")
+        return value if factor is None else value * factor  # type: ignore[operator]
 
     return converted
 
