@@ -2,10 +2,11 @@
 
     python tests/benchmarks/slurm.py [--jobs 200000]
 
-The rows are the captured ones, repeated under other job ids; `sacct` is a program that prints them
-from files that were made before, so what is measured is ours: calling it for windows and for ids,
-reading, parsing, mapping, storing, on one core. Speed is in CPU seconds of this process, without
-those of `sacct`. Memory is the process's high-water mark, after a tenth of the jobs and after all.
+The rows are the captured ones, repeated under other job ids, each job with a CPU time and a peak
+memory of its own; `sacct` is a program that prints files that were made before, so what is measured
+is ours: calling it for windows and for ids, reading, parsing, mapping, storing, on one core. Speed
+is in CPU seconds of this process, without those of `sacct`. Memory is the process's high-water
+mark, after a tenth of the jobs and after all.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import resource
 import sys
 import tempfile
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from collector_slurm.columns import STEP_COLUMNS, USAGE, Columns
 from collector_slurm.jobid import Identity
 from collector_slurm.output import runs_of
 from collector_slurm.section import SlurmSection
+from collector_slurm.slurmdbd import _BATCH_RUNS
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, captured, program, quiet, run_of
 
@@ -37,19 +38,9 @@ OFFERED = frozenset(column for row in captured() for column in row) | {USAGE}
 USED = "energy=0,fs/disk=2012"
 """What stands in USAGE of a step; the captured rows do not have this column."""
 VARIED = ("MaxRSS", "TotalCPU")
+"""Columns that hardly two jobs have in common."""
 PERIOD = timedelta(hours=1)
 """Before CAPTURED_AT; all captured runs ended within it, and it is one window."""
-BY_ID = """\
-import sys
-from array import array
-ids = next(one for one in sys.argv if one.startswith("--jobs="))[7:].split(",")
-begins = array("q")
-with open(sys.argv[1], "rb") as rows, open(sys.argv[1] + ".begins", "rb") as file:
-    begins.frombytes(file.read())
-    for number in map(int, ids):
-        rows.seek(begins[number - 1])
-        sys.stdout.buffer.write(rows.read(begins[number] - begins[number - 1]))
-"""
 
 
 def varied(text: str, number: int) -> str:
@@ -59,11 +50,12 @@ def varied(text: str, number: int) -> str:
     return text and str(int(text) + 4096 * number)
 
 
-def write_rows(path: Path, columns: Columns, jobs: int) -> None:
+def write_rows(folder: Path, columns: Columns, jobs: int, in_file: int) -> None:
     """Writes what sacct prints for so many jobs, with their steps if the columns want them.
 
-    Beside it stands where each job begins, for `BY_ID`.
+    Each file has so many jobs and the name of the first.
     """
+    folder.mkdir()
     runs: list[list[dict[str, str]]] = []
     for row in captured():
         if "." not in row["JobID"]:
@@ -71,30 +63,32 @@ def write_rows(path: Path, columns: Columns, jobs: int) -> None:
         runs[-1].append(row)
     runs = [run for run in runs if run_of(run[0]).left_out() is None]
     runs = [run for run in runs if run[0]["JobID"] == run[0]["JobIDRaw"]]
-    begins = array("q", [0])
-    with path.open("wb") as file:
-        for number in range(jobs):
-            for row in runs[number % len(runs)][: None if columns.steps else 1]:
-                job_id = str(number + 1)
-                step = row["JobID"].partition(".")[1:]
-                shown = {**row, "DBIndex": job_id, "JobID": job_id + "".join(step)}
-                shown[USAGE] = USED if step[0] else ""
-                for column in VARIED:
-                    shown[column] = varied(shown.get(column, ""), number)
-                texts = (shown.get(name, "") + columns.delimiter for name in columns.names)
-                file.write(f"{''.join(texts)}\n".encode())
-            begins.append(file.tell())
-    path.with_name(f"{path.name}.begins").write_bytes(begins.tobytes())
+    for first in range(0, jobs, in_file):
+        with (folder / str(first + 1)).open("w") as file:
+            for number in range(first, min(first + in_file, jobs)):
+                for row in runs[number % len(runs)][: None if columns.steps else 1]:
+                    texts = row_of(row, number, columns)
+                    file.write("".join(f"{text}{columns.delimiter}" for text in texts) + "\n")
+
+
+def row_of(captured_row: dict[str, str], number: int, columns: Columns) -> list[str]:
+    """A captured row as that of another job."""
+    job_id = str(number + 1)
+    step = captured_row["JobID"].partition(".")[1:]
+    row = {**captured_row, "DBIndex": job_id, "JobID": job_id + "".join(step)}
+    row[USAGE] = USED if step[0] else ""
+    for column in VARIED:
+        row[column] = varied(row.get(column, ""), number)
+    return [row.get(name, "") for name in columns.names]
 
 
 def standin(folder: Path) -> str:
-    """A `sacct` that prints the file `window`, or what `by_id` has of the jobs that are named."""
-    (folder / "by_id.py").write_text(BY_ID)
+    """A `sacct` that prints what `window` has, or the file of `by_id` whose first job is named."""
     return program(
         folder,
         f'case "$*" in --helpformat) echo {" ".join(OFFERED)};;'
-        f' *--jobs=*) exec {sys.executable} -IS {folder}/by_id.py {folder}/by_id "$@";;'
-        f" *) exec cat {folder}/window;; esac",
+        f' *--jobs=*) ids="${{*#*--jobs=}}"; exec cat "{folder}/by_id/${{ids%%,*}}";;'
+        f" *) exec cat {folder}/window/1;; esac",
     )
 
 
@@ -108,11 +102,12 @@ def source_over(folder: Path, *, steps: bool) -> MappedSource:
     return MappedSource(SlurmSource(section, quiet(CAPTURED_AT + PERIOD, fields)), mapping)
 
 
-def chunks(path: Path) -> Iterator[bytes]:
-    """A file, piece by piece."""
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 18):
-            yield chunk
+def chunks(folder: Path) -> Iterator[bytes]:
+    """The rows of a folder, piece by piece."""
+    for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 18):
+                yield chunk
 
 
 def timed(work: Callable[[], int]) -> tuple[int, float]:
@@ -129,14 +124,15 @@ def measure(jobs: int, *, steps: bool) -> None:
         mapped = source_over(folder, steps=steps)
         columns = Columns.choose(mapped.source.context.fields, OFFERED, str)
         window, by_id = folder / "window", folder / "by_id"
-        write_rows(window, columns.of_window(), jobs)
+        write_rows(window, columns.of_window(), jobs, jobs)
         columns_by_id = columns.by_id(complete=True)
-        write_rows(by_id, columns_by_id, jobs)
+        write_rows(by_id, columns_by_id, jobs, _BATCH_RUNS)
         output = by_id if steps else window
         if steps:
             columns = columns_by_id
-        rows = sum(1 for _ in output.open())
-        kind = f"{jobs} jobs, {rows} rows, {output.stat().st_size / 1e6:.0f} MB"
+        rows = sum(chunk.count(b"\n") for chunk in chunks(output))
+        size = sum(map(len, chunks(output)))
+        kind = f"{jobs} jobs, {rows} rows, {size / 1e6:.0f} MB"
 
         def parse() -> int:
             return sum(1 for _ in runs_of(chunks(output), columns))
