@@ -5,14 +5,15 @@
 The rows are the captured ones, repeated under other job ids, each job with a CPU time and a peak
 memory of its own; `sacct` is a program that prints files that were made before, so what is measured
 is ours: calling it for windows and for ids, reading, parsing, mapping, storing, on one core. Speed
-is in CPU seconds of this process, without those of `sacct`. Memory is the process's high-water
-mark, after a tenth of the jobs and after all.
+is in CPU seconds of this process, without those of `sacct`, in several rounds, as the machine may
+not be ours alone. Memory is the process's high-water mark, after a tenth of the jobs and after all.
 """
 
 import argparse
 import gc
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ USED = "energy=0,fs/disk=2012"
 """What stands in USAGE of a step; the captured rows do not have this column."""
 VARIED = ("MaxRSS", "TotalCPU")
 """Columns that hardly two jobs have in common."""
+ROUNDS = 5
 PERIOD = timedelta(hours=1)
 """Before CAPTURED_AT; all captured runs ended within it, and it is one window."""
 
@@ -145,16 +147,22 @@ def measure(jobs: int, *, steps: bool) -> None:
 
         def put() -> int:
             total = Collected()
+            for left in folder.glob("outbox.db*"):
+                left.unlink()
             with Outbox.open(folder / "outbox.db", now=lambda: CAPTURED_AT) as outbox:
                 for batch in mapped.source.backfill(CAPTURED_AT - PERIOD, CAPTURED_AT):
                     store(batch, mapped, outbox, total, origin="benchmark")
             return total.new
 
         for what, work in (("parsed", parse), ("records", record), ("in the outbox", put)):
-            count, seconds = timed(work)
-            assert count == jobs, f"{what}: {count} of {jobs} jobs"
+            rounds = []
+            for _ in range(ROUNDS):
+                count, seconds = timed(work)
+                assert count == jobs, f"{what}: {count} of {jobs} jobs"
+                rounds.append(jobs / seconds)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"{kind:44} {what:14} {count:7} {count / seconds:9.0f} /s {peak:7.0f} MiB")
+            speed = f"{min(rounds):7.0f} {statistics.median(rounds):7.0f} {max(rounds):7.0f}"
+            print(f"{kind:44} {what:14} {speed} {peak:7.0f} MiB")
 
 
 def main() -> None:
@@ -162,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200_000)
     jobs = parser.parse_args().jobs
-    print(f"{'input':44} {'':14} {'jobs':>7} {'speed':>12} {'memory':>11}")
+    print(f"{'input':44} {'jobs/s:':14} {'slowest':>7} {'median':>7} {'fastest':>7} {'memory':>11}")
     sys.stdout.flush()
     gc.freeze()  # as the command does
     for steps in (False, True):
