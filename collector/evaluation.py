@@ -41,7 +41,7 @@ Evaluate = Callable[[Fields], Found]
 Pseudonym = Callable[[str], str]
 """Gives the pseudonym of a text; see `pseudonyms.py`."""
 
-_REMEMBERED = 1000
+_REMEMBERED = 500
 """How many values of its fields a rule remembers; texts of at most NAME_LIMIT_GRAPHEMES."""
 _REMEMBERED_NUMBER = 10_000
 """The largest number that a rule remembers, as cores: those beyond, as bytes, seldom come again."""

@@ -315,6 +315,6 @@ def test_a_rule_remembers_a_bounded_number_of_short_texts():
         for number in range(10_000):
             for text in (f"user{number}", f"{number} " * 3000):
                 mapping.record(Job("1.0", START, STOP, {"F": text}, b"", ""))
-        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        assert tracemalloc.get_traced_memory()[0] < 500_000
     finally:
         tracemalloc.stop()

@@ -37,7 +37,8 @@ from collector_slurm.sacct import Sacct
 from collector_slurm.section import SlurmSection
 from collector_slurm.windows import Pace, Window, windows
 
-_BATCH_RUNS = 1000
+BATCH_RUNS = 1000
+"""How many runs are asked for by id in one call, and stored in one transaction."""
 _SHORTEST_WINDOW_S = 60
 _CHECKED_S = 86400
 _AGAIN_S = 0.5
@@ -205,7 +206,7 @@ class Slurmdbd:
         before = time.monotonic()
         ended = self._sacct.ended_in(window, columns.of_window())
         runs = ended if known is None else (run for run in ended if run not in known)
-        some = list(islice(runs, _BATCH_RUNS))
+        some = list(islice(runs, BATCH_RUNS))
         last = False
         while not last:
             following = list(islice(runs, 1))
@@ -216,7 +217,7 @@ class Slurmdbd:
             yield batch, last, len(settled) == len(some)
             if known is not None:
                 known.add(settled)
-            some = following + list(islice(runs, _BATCH_RUNS - 1))
+            some = following + list(islice(runs, BATCH_RUNS - 1))
 
     def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
         """Reads the runs that began, and the ends of those that no window will show.
@@ -228,11 +229,11 @@ class Slurmdbd:
         if self._section.track_running:
             running = {run.handle: run for run in self._sacct.running_at(now, columns)}
         new = iter([run for handle, run in running.items() if handle not in at.running])
-        while some := list(islice(new, _BATCH_RUNS)):
+        while some := list(islice(new, BATCH_RUNS)):
             at.running.update({run.handle: str(run.fields["JobID"]) for run in some})
             yield self._batch(some, columns.without_steps(), open_too=True)[0]
         gone = iter([one for one in at.running.items() if one[0] not in running])
-        while chunk := dict(islice(gone, _BATCH_RUNS)):
+        while chunk := dict(islice(gone, BATCH_RUNS)):
             named = self._sacct.of_jobs(dict.fromkeys(chunk.values()), columns)
             found = {run.handle: run for run in named}
             for handle, job_id in chunk.items():

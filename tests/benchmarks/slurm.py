@@ -31,7 +31,7 @@ from collector_slurm.columns import STEP_COLUMNS, USAGE, Columns
 from collector_slurm.jobid import Identity
 from collector_slurm.output import runs_of
 from collector_slurm.section import SlurmSection
-from collector_slurm.slurmdbd import _BATCH_RUNS
+from collector_slurm.slurmdbd import BATCH_RUNS
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, captured, program, quiet, run_of
 
@@ -126,12 +126,10 @@ def measure(jobs: int, *, steps: bool) -> None:
         mapped = source_over(folder, steps=steps)
         columns = Columns.choose(mapped.source.context.fields, OFFERED, str)
         window, by_id = folder / "window", folder / "by_id"
-        write_rows(window, columns.of_window(), jobs, jobs)
         columns_by_id = columns.by_id(complete=True)
-        write_rows(by_id, columns_by_id, jobs, _BATCH_RUNS)
-        output = by_id if steps else window
-        if steps:
-            columns = columns_by_id
+        write_rows(window, columns.of_window(), jobs, jobs)
+        write_rows(by_id, columns_by_id, jobs, BATCH_RUNS)
+        output, columns = (by_id, columns_by_id) if steps else (window, columns)
         rows = sum(chunk.count(b"\n") for chunk in chunks(output))
         size = sum(map(len, chunks(output)))
         kind = f"{jobs} jobs, {rows} rows, {size / 1e6:.0f} MB"

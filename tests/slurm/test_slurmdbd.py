@@ -284,7 +284,7 @@ def test_a_window_that_fails_after_some_batches_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """What was yielded stands, but the checkpoint stays at the beginning of the window."""
-    monkeypatch.setattr(slurmdbd, "_BATCH_RUNS", 2)
+    monkeypatch.setattr(slurmdbd, "BATCH_RUNS", 2)
     rows = [row(str(number), DBIndex=str(number)) for number in range(1, 7)]
     Path(standin(tmp_path, written(tmp_path, rows))).rename(tmp_path / "inner")
     fails = f'{tmp_path}/inner "$@"; case "$*" in *--starttime=*) exit 1;; esac'
