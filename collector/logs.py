@@ -12,6 +12,9 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+Log = structlog.typing.FilteringBoundLogger
+"""What every part writes its events to."""
+
 Format = Literal["auto", "console", "journal", "json"]
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -7,7 +7,9 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
+
+pytest.register_assert_rewrite("tests.slurm.cluster_promises")
 
 collect_ignore = ["wheel"]  # for an environment without the checkout, see .ci/check-wheel
 

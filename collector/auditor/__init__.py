@@ -1,4 +1,4 @@
-"""Everything about the Auditor: the protocol, the clients, and the embedded server.
+"""The client of an Auditor: the protocol, and clients with the names of `pyauditor`.
 
 The names of the public package `pyauditor` are offered here, so that a program written for it runs
 after changing only the import. They are loaded when they are first used, because the clients need

@@ -12,9 +12,7 @@ import click
 import msgspec
 import structlog
 
-from collector import backfill as work
 from collector import logs
-from collector.assemble import Log, Parts, assemble
 from collector.cli.options import (
     CONTEXT,
     config_option,
@@ -23,12 +21,15 @@ from collector.cli.options import (
     period_options,
 )
 from collector.clock import utc_now
-from collector.collect import Collected
 from collector.config import ConfigError
+from collector.config.yamlfile import did_you_mean
 from collector.daemon import stop_on_signals
+from collector.logs import Log
 from collector.outbox import OutboxError
+from collector.pipeline import backfill as work
+from collector.pipeline.assemble import Parts, assemble
+from collector.pipeline.collect import Collected
 from collector.source import SourceError
-from collector.yamlfile import did_you_mean
 
 _TELL_S = 5
 

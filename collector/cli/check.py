@@ -9,11 +9,11 @@ import click
 import structlog
 
 from collector import logs
-from collector.assemble import make_client
 from collector.auditor.protocol import AuditorError
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
-from collector.collect import make_sources
 from collector.config import Config, ConfigError
+from collector.pipeline.assemble import make_client
+from collector.pipeline.sources import make_sources
 from collector.source import Finding, SourceError
 
 

@@ -10,9 +10,10 @@ import structlog
 from collector import logs
 from collector.cli.options import CONTEXT, config_option, load_as_owner
 from collector.clock import utc_now
-from collector.collect import Collected, make_sources, store
 from collector.config import ConfigError
 from collector.outbox import Outbox, OutboxError
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.sources import make_sources
 from collector.source import SourceError
 
 _OUTBOX_S = 5

@@ -12,8 +12,8 @@ import click
 
 from collector import logs
 from collector.config import Config, ConfigError, load
+from collector.config.yamlfile import read_instant
 from collector.source import find_plugin
-from collector.yamlfile import read_instant
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -14,12 +14,12 @@ import msgspec
 import structlog
 
 from collector import logs
-from collector.assemble import assemble
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
 from collector.clock import utc_now
 from collector.config import ConfigError
 from collector.daemon import stop_on_signals
 from collector.outbox import Entry, Outbox, OutboxError, Waiting
+from collector.pipeline.assemble import assemble
 from collector.record import InvalidRecordError, decode
 
 _BATCH = 1000

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
-from collector import pseudonyms
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
-from collector.config import ConfigError
+from collector.config import ConfigError, pseudonyms
 
 
 @click.command(context_settings=CONTEXT)

@@ -11,7 +11,6 @@ import msgspec
 import structlog
 
 from collector import logs
-from collector.assemble import make_client
 from collector.auditor.protocol import AuditorError
 from collector.cli.options import (
     CONTEXT,
@@ -21,10 +20,11 @@ from collector.cli.options import (
     period_options,
 )
 from collector.clock import utc_now
-from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError
-from collector.reconcile import Reconciliation
+from collector.pipeline.assemble import make_client
+from collector.pipeline.reconcile import Reconciliation
+from collector.pipeline.sources import make_sources
 from collector.source import SourceError
 
 

@@ -14,10 +14,10 @@ import structlog
 
 from collector.cli.options import CONTEXT, Instant, config_option, exit_for_config, load_or_exit
 from collector.clock import utc_now
-from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError, RejectedRow
-from collector.retry import retry as retry_rows
+from collector.pipeline.retry import retry as retry_rows
+from collector.pipeline.sources import make_sources
 
 _PAGE = 500
 _SHOWN = 100

@@ -50,7 +50,7 @@ def command(
     address shows what it holds. Needs the extra `server`.
     """
     try:
-        from collector.auditor.server import Tls, serve  # noqa: PLC0415 - an extra, and heavy
+        from collector.embedded.server import Tls, serve  # noqa: PLC0415 - an extra, and heavy
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"the embedded Auditor needs {error.name}; "

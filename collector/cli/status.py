@@ -13,9 +13,9 @@ import structlog
 from collector import logs
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
 from collector.clock import span, utc_now
-from collector.collect import make_sources
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError, Status
+from collector.pipeline.sources import make_sources
 from collector.source import Lag
 
 _CHECKPOINT_SHOWN = 200

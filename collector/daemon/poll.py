@@ -4,11 +4,12 @@ import contextlib
 import threading
 import time
 
-from collector.assemble import Log
 from collector.clock import Now
-from collector.collect import Collected, MappedSource, store
 from collector.daemon.work import Progressed
+from collector.logs import Log
 from collector.outbox import Outbox, OutboxError, OutboxFullError, OutboxInUseError
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.sources import MappedSource
 from collector.source import Lag, SourceError
 
 

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from collector import logs
-from collector.assemble import Log, assemble, make_client
 from collector.clock import Now, span, utc_now
-from collector.collect import make_sources
 from collector.config import Config, ConfigError
+from collector.config.yamlfile import Mistake
 from collector.daemon.health import hanging
 from collector.daemon.shift import Shift
 from collector.daemon.signals import Events, signals_into
-from collector.systemd import notify, reloading, watchdog_s
-from collector.yamlfile import Mistake
+from collector.daemon.systemd import notify, reloading, watchdog_s
+from collector.logs import Log
+from collector.pipeline.assemble import assemble, make_client
+from collector.pipeline.sources import make_sources
 
 _TICK_S = 30.0
 """The main thread looks at the clock so often."""

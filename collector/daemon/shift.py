@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Self
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from collector.assemble import Log, Parts
 from collector.clock import Now
 from collector.config import Config
 from collector.daemon import health
 from collector.daemon.poll import Poll
 from collector.daemon.signals import Events
+from collector.daemon.systemd import listening, notify, watchdog_s
 from collector.daemon.work import Progressed, Work
+from collector.logs import Log
+from collector.pipeline.assemble import Parts
 from collector.source import Lag
-from collector.systemd import listening, notify, watchdog_s
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics

@@ -16,9 +16,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from collector.assemble import Log
 from collector.clock import Now
 from collector.config import MetricsSection
+from collector.logs import Log
 from collector.metrics.families import PREFIX, Books, Lags
 from collector.metrics.server import Server
 from collector.outbox import Outbox

@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-import structlog
 
 from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.protocol import AuditorError, ForbiddenError, ProtocolError
-from collector.backoff import Backoff
 from collector.config import SenderSection
+from collector.logs import Log
 from collector.outbox import Outbox, OutboxError, OutboxInUseError, Verdict, Waiting
+from collector.sender.backoff import Backoff
 from collector.sender.verdicts import Verdicts
 
 State = Literal["sending", "away", "paused"]
@@ -47,7 +47,7 @@ class Sender:
         client: AuditorClientBlocking,
         settings: SenderSection,
         *,
-        log: structlog.typing.FilteringBoundLogger,
+        log: Log,
         now: Callable[[], datetime],
         random: Callable[[], float],
         stop: threading.Event,

@@ -43,9 +43,9 @@ from collector.auditor.protocol import (
     UnknownRecordError,
 )
 from collector.auditor.query import QueryBuilder
-from collector.backoff import Backoff
 from collector.outbox import Verdict, Waiting
 from collector.record import Record
+from collector.sender.backoff import Backoff
 from collector.sender.duplicates import SINGLY, Search, difference, find
 
 TRIES = 10

@@ -1,246 +1,302 @@
-r"""Follows the files that a schedd appends its history to, through their rotation.
+"""Reads jobs, or runs of jobs, from the history files of a schedd.
 
-A record is the lines of an ad, then its banner (`*** Offset = … CurrentTime = …`), which ends it. A
-file grows by appends that are neither atomic nor synced, is renamed to `history.YYYYMMDDTHHMMSS`
-when it is full, and is removed some rotations later. So:
-
-- an ad counts only when its banner line and the newline after it are there; what follows the last
-  banner is read again at the next poll. Behind the last banner of a rotated file nothing can come
-  any more: what stands there is given as `Piece.stump`, once.
-- a file is known by its first ad with its banner (`head`, a digest of them), whatever its name and
-  inode are: it is followed through renames, restores from a backup and reused inodes. What was read
-  of it is a byte position, which is trusted only while a banner ends there.
-- each file has its own position, so the order of the names does not matter (they are local times,
-  which run backwards once a year), nor how many rotations there were between two polls.
-- a file that is gone before it was read to its end as a rotated one is a gap (see `source.py`).
-
-The banner's `Offset` is where the last line began when the ad was appended: normally the banner
-before it. If so the ad was appended to an intact file, and is one whole ad; if not, `Ad.intact` is
-False and `torn.py` looks closer.
-
-A crash leaves nothing here: positions are the caller's to keep.
+Promises: every ad of the history files is in exactly one of `jobs`, `unreadable` and `filtered`;
+a checkpoint continues exactly behind the ads of its batch, whatever rotation did meanwhile; files
+that are gone before they were read are told. Nothing is kept between two polls, so a crash leaves
+nothing that a checkpoint does not hold.
 """
 
-import hashlib
-import os
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
-CHUNK_BYTES = 4 * 2**20
-"""About a thousand ads; what is read of a file at a time, and the size of a batch."""
-AD_LIMIT_BYTES = 64 * 2**20
-"""An ad that is larger is not read but reported; users can make ads of any size."""
-
-_BANNER = re.compile(rb"\n\*\*\* ([^\n]*)(?=\n)")
-_ROTATED = re.compile(r"\.(?:\d{8}T\d{6}|old)\Z")
-_LEFT = re.compile(
-    rb"\n(?:EnteredCurrentStatus = (\d{1,11})(?=\n)|\*\*\* [^\n]* CurrentTime ?= ?(\d{1,11})\Z)"
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Lag,
+    SourceError,
+    Unreadable,
 )
-_HEAD_BYTES = 16 * 2**10
-_WRITING_S = 60
-"""An ad takes no longer to be written; one whose end is missing for longer, its schedd left so."""
+from collector_htcondor import classad, rotation, torn_ads
+from collector_htcondor.checkpoint import understood
+from collector_htcondor.jobs import JobReader
+from collector_htcondor.section import HTCondorSection
 
 
-class Ad(msgspec.Struct, gc=False):
-    """The text of one record of a history file."""
-
-    raw: bytes
-    """A newline, the ad's lines, and its banner line without its newline."""
-    at: int
-    """Byte position of its first line in the file."""
-    intact: bool
-    """Whether it was surely appended to an intact file."""
-    missing_bytes: int = 0
-    """How much of its middle is left out, because it is larger than AD_LIMIT_BYTES."""
+class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
+    files: list[rotation.Position] = []
 
 
-class Position(msgspec.Struct, forbid_unknown_fields=True):
-    """What was read of one file."""
+class HistoryFiles:
+    """Follows the history, or the epoch history, of one schedd."""
 
-    head: str
-    """Digest of the file's first ad with its banner, or of all it holds if there is no banner."""
-    at: int = 0
-    """Bytes read; the next ad begins here."""
-    banner_at: int = 0
-    """Where the last banner before `at` begins; 0 at the start of a file, as in a banner."""
-    ended: bool = False
-    """The file was rotated and read to its end."""
-    left: int = 0
-    """When the last job read from it left the queue, in epoch seconds; 0 where it does not say."""
+    def __init__(self, section: HTCondorSection, context: Context, reader: JobReader) -> None:
+        self.section, self.context, self._reader = section, context, reader
+        reads_epochs = section.mode == "epochs"
+        self._current = section.epoch_history if reads_epochs else section.history
 
+    def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
+        """Reads what was appended since a checkpoint; see `Source.poll`."""
+        known = self._positions(checkpoint)
+        files = self._files()
+        positions = {
+            file.head: self._position(file, known.get(file.head) or rotation.Position(file.head))
+            for file in files
+        }
+        lost = [one for head, one in known.items() if head not in positions and not one.ended]
+        for position in lost:
+            self._tell_gap(position, [file for file in files if file.head not in known])
+        due = [file for file in files if not positions[file.head].ended]
+        total_bytes = sum(file.size_bytes - positions[file.head].at for file in due)
+        read_bytes = 0
+        if lost:
+            yield Batch(checkpoint=_checkpoint(positions))
+        for file in due:
+            before = positions[file.head].at
+            for piece in self._pieces(file, positions[file.head]):
+                read_bytes += piece.position.at - before
+                before = piece.position.at
+                positions[file.head] = piece.position
+                batch = self._batch(piece)
+                batch.checkpoint = _checkpoint(positions)
+                batch.progress = min(read_bytes / total_bytes, 1.0) if total_bytes else 1.0
+                yield batch
+                if self.context.stop.is_set():
+                    return
 
-class Piece(msgspec.Struct):
-    """What a pass gives at a time: the ads of a chunk of a file, and the position behind them."""
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        """Looks at the next ad of each file; see `Source.lag`."""
+        known, now = self._positions(checkpoint), self.context.now()
+        files = self._files()
+        unread: dict[str, float] = {}
+        for file in files:
+            position = known.get(file.head) or rotation.Position(file.head)
+            try:
+                written = rotation.unread(file, position, now.timestamp())
+            except FileNotFoundError:
+                continue  # as when it is read
+            except OSError as error:
+                raise self._cannot_read(error) from error
+            if written is not None:
+                unread[file.head] = written
+        oldest = min(
+            filter(None, (rotation.left_queue(file.first) for file in files)), default=None
+        )
+        return Lag.of_files(
+            now,
+            unread=min(unread.values(), default=None),
+            oldest=oldest if len(files) > 1 else None,
+            oldest_unread=any(file.head in unread for file in files[:1]),
+        )
 
-    path: Path
-    ads: list[Ad]
-    position: Position
-    stump: bytes = b""
-    """What stands at `position.at` of a rotated file: an ad that nothing will complete."""
-
-
-class File(msgspec.Struct):
-    """A history file on disk."""
-
-    path: Path
-    head: str
-    size_bytes: int
-    first: bytes
-    """The beginning of its first ad, up to its banner, at most 16 KiB."""
-    rotated: bool
-
-
-def paths(current: Path) -> list[Path]:
-    """The history files of a schedd that are there, oldest first by name, the current one last."""
-    found = [
-        entry.name
-        for entry in os.scandir(current.parent)
-        if entry.name.startswith(current.name)
-        and _ROTATED.fullmatch(entry.name[len(current.name) :])
-    ]
-    found.sort(key=lambda name: (not name.endswith(".old"), name))
-    return [*(current.parent / name for name in found), *([current] if current.exists() else [])]
-
-
-def files(current: Path) -> list[File]:
-    """The history files that hold anything to read, oldest first.
-
-    Raises:
-        OSError: when one cannot be read; one that vanishes meanwhile is left out.
-    """
-    found = []
-    for path in paths(current):
-        try:
-            with path.open("rb") as stream:
-                file = _identify(stream, path, rotated=path != current)
-        except FileNotFoundError:
-            continue
-        if file is not None:
-            found.append(file)
-    return found
-
-
-def read(file: File, position: Position) -> Iterator[Piece]:
-    """Reads what a file holds behind a position, a chunk at a time.
-
-    Yields:
-        Pieces; one that ends a rotated file has `position.ended`.
-
-    Raises:
-        OSError: when the file cannot be read, or is gone.
-    """
-    with file.path.open("rb") as stream:
-        present = _identify(stream, file.path, rotated=file.rotated)
-        if present is None or present.head != file.head:
-            return  # rotated since it was listed: the next pass finds it under its new name
-        yield from _read(stream, file, position)
-
-
-def continues(file: File, position: Position) -> bool:
-    """Whether a position lies in the file as it is: at the end of a banner line."""
-    if position.ended or position.at == 0:
-        return True
-    with file.path.open("rb") as stream:
-        stream.seek(position.banner_at)
-        line = stream.read(position.at - position.banner_at)
-    return (
-        len(line) == position.at - position.banner_at
-        and line.startswith(b"*** ")
-        and line.find(b"\n") == len(line) - 1
-    )
-
-
-def unread(file: File, position: Position, now: float) -> float | None:
-    """When the oldest ad behind a position was written; reads that ad only.
-
-    Args:
-        file: that holds it.
-        position: in that file.
-        now: in epoch seconds.
-
-    Returns:
-        Epoch seconds: of an ad whose end was never written, the file's last write. None if there is
-        nothing behind the position, or just an ad that is being written.
-
-    Raises:
-        OSError: when the file cannot be read, or is gone.
-    """
-    if position.ended or file.size_bytes <= position.at:
-        return None
-    with file.path.open("rb") as stream:
-        written = os.fstat(stream.fileno()).st_mtime
-        stream.seek(position.at)
-        text, whole = _first_ad(stream)
-    if whole:
-        return left_queue(text) or written
-    return written if now - written > _WRITING_S else None
-
-
-def left_queue(ad: bytes) -> int:
-    """When the job of an ad left the queue, or ended, in epoch seconds; 0 if the ad does not say.
-
-    `CurrentTime` of the banner says it from HTCondor 24.0.23 on.
-    """
-    found = _LEFT.findall(ad)
-    return int(found[-1][0] or found[-1][1]) if found else 0
-
-
-def _identify(stream: BinaryIO, path: Path, *, rotated: bool) -> File | None:
-    """Digests the first ad with its banner; None for a file that holds no whole ad yet."""
-    text, whole = _first_ad(stream)
-    if not whole and len(text) < AD_LIMIT_BYTES and not (rotated and len(text) > 1):
-        return None
-    return File(
-        path=path,
-        head=hashlib.sha256(text[:AD_LIMIT_BYTES]).hexdigest()[:32],
-        size_bytes=os.fstat(stream.fileno()).st_size,
-        first=text[:_HEAD_BYTES],
-        rotated=rotated,
-    )
-
-
-def _first_ad(stream: BinaryIO) -> tuple[bytes, bool]:
-    """Reads an ad with its banner, and says whether it is whole; if not, all that is there."""
-    text, banner = b"\n", None
-    while banner is None and len(text) < AD_LIMIT_BYTES:
-        chunk = stream.read(max(len(text), _HEAD_BYTES))
-        if not chunk:
-            return text, False
-        text += chunk
-        banner = _BANNER.search(text)
-    return (text, False) if banner is None else (text[: banner.end()], True)
-
-
-def _read(stream: BinaryIO, file: File, position: Position) -> Iterator[Piece]:
-    at, banner_at, left = position.at, position.banner_at, position.left
-    stream.seek(at)
-    tail = b"\n"  # text behind the last banner, from the newline that ends it
-    hole_bytes = 0  # what was left out of the middle of `tail`, because the ad is too large
-    searched = 0
-    while chunk := stream.read(CHUNK_BYTES):
-        text = tail + chunk
-        ads, start = [], 0
-        for banner in _BANNER.finditer(text, searched):
-            intact = not hole_bytes and text.startswith(
-                b"Offset = %d ClusterId" % banner_at, banner.start() + 5
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads all files for what ended in a period; see `Source.backfill`."""
+        files = self._files()
+        oldest_at = min(filter(None, map(_left_at, files)), default=None)
+        if oldest_at is None or oldest_at > since:
+            self.context.log.warning(
+                "history begins after the period",
+                history=str(self._current),
+                oldest_at=str(oldest_at),
+                since=str(since),
             )
-            end = banner.end()
-            ads.append(Ad(text[start:end], at, intact, hole_bytes))
-            banner_at = at + hole_bytes + banner.start() - start
-            at += hole_bytes + end - start
-            start, hole_bytes = end, 0
-        tail = text[start:]
-        if len(tail) > AD_LIMIT_BYTES:
-            hole_bytes += len(tail) - 2 * _HEAD_BYTES
-            tail = tail[:_HEAD_BYTES] + tail[-_HEAD_BYTES:]
-        searched = tail.rfind(b"\n")
-        if ads:
-            left = left_queue(ads[-1].raw) or left
-            yield Piece(file.path, ads, Position(file.head, at, banner_at, left=left))
-    if file.rotated:
-        ended = Position(file.head, at, banner_at, ended=True, left=left)
-        yield Piece(file.path, [], ended, tail[1:])
+        period = range(int(since.timestamp()), int(until.timestamp()))
+        total_bytes = sum(file.size_bytes for file in files) or 1
+        read_bytes = 0
+        for file in files:
+            before = 0
+            for piece in self._pieces(file, rotation.Position(file.head)):
+                read_bytes += piece.position.at - before
+                before = piece.position.at
+                batch = self._batch(piece, period)
+                read = batch.jobs
+                batch.jobs = [job for job in read if job.stop_at and since <= job.stop_at < until]
+                batch.progress = min(read_bytes / total_bytes, 1.0)
+                yield batch
+                if self.context.stop.is_set():
+                    return
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of a record of a file; see `Source.parse`."""
+        position = where.rpartition(":")[2]
+        try:
+            ad = torn_ads.whole(raw, int(position) if position.isdigit() else None).raw
+        except torn_ads.TornError as error:
+            return Unreadable(raw, where, str(error))
+        found = self._reader.job(ad, where)
+        return Unreadable(raw, where, found) if isinstance(found, str) else found
+
+    def check(self) -> Iterator[Finding]:
+        """Looks at the files; see `Source.check`."""
+        current = self._current
+        try:
+            files = self._files()
+        except SourceError as error:
+            yield Finding(ok=False, text=str(error))
+            return
+        size_bytes = sum(file.size_bytes for file in files)
+        oldest_at = min(filter(None, map(_left_at, files)), default=None)
+        span = "no job yet" if oldest_at is None else f"the oldest job left the queue {oldest_at}"
+        yield Finding(
+            ok=True,
+            text=f"{current}: {len(files)} history files, {size_bytes} bytes, {span}. The schedd "
+            "removes the oldest: if the collector is down for longer than that, jobs are lost. "
+            "MAX_HISTORY_LOG and MAX_HISTORY_ROTATIONS in HTCondor's configuration set how many "
+            "it keeps (by default 2 × 20 MB)",
+        )
+
+    def _positions(self, checkpoint: Checkpoint | None) -> dict[str, rotation.Position]:
+        """What was read of each file, by its digest."""
+        found = understood(checkpoint, _Checkpoint, self.section.mode)
+        return {position.head: position for position in found.files}
+
+    def _files(self) -> list[rotation.File]:
+        """The history files with an ad in them, each file once whatever its copies.
+
+        Raises:
+            SourceError: when there is none, or one cannot be read.
+        """
+        current = self._current
+        try:
+            if not rotation.paths(current):
+                name = "HISTORY" if self.section.mode == "history" else "JOB_EPOCH_HISTORY"
+                raise SourceError(
+                    f"{current}: there is no history file, nor a rotated one beside it; expected "
+                    f"what `condor_config_val {name}` says on the machine of the schedd"
+                )
+            found: dict[str, rotation.File] = {}
+            for file in rotation.files(current):
+                other = found.get(file.head)
+                if other is None or file.size_bytes >= other.size_bytes:
+                    found.pop(file.head, None)
+                    found[file.head] = file
+        except OSError as error:
+            raise self._cannot_read(error) from error
+        return list(found.values())
+
+    def _position(self, file: rotation.File, position: rotation.Position) -> rotation.Position:
+        """The position, if the file still is what was read up to there; else its beginning."""
+        try:
+            if rotation.continues(file, position):
+                return position
+        except OSError as error:
+            raise self._cannot_read(error) from error
+        self.context.log.warning(
+            "history file was rewritten; reading it again",
+            path=str(file.path),
+            position_bytes=position.at,
+            size_bytes=file.size_bytes,
+        )
+        return rotation.Position(file.head)
+
+    def _pieces(self, file: rotation.File, position: rotation.Position) -> Iterator[rotation.Piece]:
+        try:
+            yield from rotation.read(file, position)
+        except FileNotFoundError:
+            return  # rotated or removed since it was listed; the next poll finds it, or tells
+        except OSError as error:
+            raise self._cannot_read(error) from error
+
+    def _cannot_read(self, error: OSError) -> SourceError:
+        return SourceError(
+            f"{error.filename or self._current}: cannot be read: {error.strerror}; "
+            "the schedd's history is readable to everybody by default, and the spool directory "
+            "must be too"
+        )
+
+    def _batch(self, piece: rotation.Piece, period: range | None = None) -> Batch:
+        """Makes jobs of the ads of a piece.
+
+        Args:
+            piece: of a file.
+            period: epoch seconds; if given, ads that are no jobs count only if they may be of it.
+        """
+        jobs: list[Job] = []
+        unreadable: list[Unreadable] = []
+        filtered: Counter[str] = Counter()
+        make, path = self._reader.job, str(piece.path)
+        for ad in piece.ads:
+            raw, where = ad.raw, f"{path}:{ad.at}"
+            if not ad.intact:
+                try:
+                    raw, begin = self._untangled(ad, where, unreadable)
+                except torn_ads.TornError as error:
+                    unreadable.append(Unreadable(raw, where, str(error)))
+                    continue
+                where = f"{path}:{ad.at + begin}"
+            found = make(raw, where)
+            if isinstance(found, Job):
+                jobs.append(found)
+            elif period is not None and (left := rotation.left_queue(raw)) and left not in period:
+                continue
+            elif isinstance(found, str):
+                filtered[found] += 1
+            else:
+                unreadable.append(found)
+        if piece.stump:
+            where = f"{path}:{piece.position.at}"
+            unreadable.append(Unreadable(piece.stump, where, _STUMP))
+        return Batch(jobs, unreadable, dict(filtered))
+
+    def _untangled(
+        self, ad: rotation.Ad, where: str, unreadable: list[Unreadable]
+    ) -> tuple[bytes, int]:
+        """The ad without the stump of another that stands before it, and how long that is.
+
+        Raises:
+            TornError: when it is not surely one whole ad.
+        """
+        if ad.missing_bytes:
+            raise torn_ads.TornError(
+                f"the ad is larger than {rotation.AD_LIMIT_BYTES} bytes; "
+                f"{ad.missing_bytes} bytes of it are left out here"
+            )
+        found = torn_ads.whole(ad.raw, ad.at)
+        if found.begin:
+            stump = ad.raw[1 : found.begin + 1]
+            of = classad.attribute(b"\n" + stump, "GlobalJobId")
+            self.context.log.warning("torn ad in the history", where=where, job=_shown(of))
+            if of is None or of != classad.attribute(found.raw, "GlobalJobId"):
+                unreadable.append(Unreadable(stump, where, _STUMP))
+        return found.raw, found.begin
+
+    def _tell_gap(self, lost: rotation.Position, unread: Iterable[rotation.File]) -> None:
+        """Tells that jobs may be lost between what was read last and the oldest file not read."""
+        first_at = min(filter(None, map(_left_at, unread)), default=None)
+        self.context.log.error(
+            "history was rotated away before it was read; jobs may be missing",
+            history=str(self._current),
+            read_until=_instant(lost.left),
+            continues_at=first_at and first_at.isoformat(),
+            hint="raise MAX_HISTORY_LOG or MAX_HISTORY_ROTATIONS in HTCondor's configuration",
+        )
+
+
+_STUMP = (
+    "the ad is torn: its end was never written. A schedd that was killed meanwhile writes the job "
+    "again when it restarts; a failed write (a full disk) loses it. Look whether a record of the "
+    "job is there before discarding this"
+)
+
+
+def _checkpoint(positions: dict[str, rotation.Position]) -> Checkpoint:
+    return msgspec.to_builtins(_Checkpoint(list(positions.values())))
+
+
+def _left_at(file: rotation.File) -> datetime | None:
+    """When the first job of a file left the queue."""
+    left = rotation.left_queue(file.first)
+    return datetime.fromtimestamp(left, UTC) if left else None
+
+
+def _instant(epoch_s: int) -> str | None:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat() if epoch_s else None
+
+
+def _shown(text: bytes | None) -> str | None:
+    return None if text is None else text.decode(errors="replace")

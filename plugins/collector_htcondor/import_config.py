@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from collector.source import SourceError
-from collector_htcondor import query
-from collector_htcondor.history import left_queue
+from collector_htcondor import command
+from collector_htcondor.rotation import left_queue
 from collector_htcondor.source import HTCondorSource
 
 _LEVELS = {"CRITICAL": "error"}
@@ -155,8 +155,8 @@ def _end(old: dict[str, Any], schedd: str, job: tuple[Any, ...] | None) -> datet
     number = f"{job[0]}.{job[1]}"
     pool, file = old.get("pool"), old.get("history_file")
     where = ["-file", file] if file else [*(["-pool", pool] if pool else []), "-name", schedd]
-    command = ["condor_history", *where, "-limit", "1", "-long", number]
-    with query.answer(command, _TIMEOUT_S, threading.Event()) as found:
+    arguments = ["condor_history", *where, "-limit", "1", "-long", number]
+    with command.answer(arguments, _TIMEOUT_S, threading.Event()) as found:
         for ad in found.ads():
             if end := left_queue(ad):
                 return datetime.fromtimestamp(end, UTC)

@@ -33,8 +33,6 @@ Suspicious = Literal["flag", "reject"]
 
 NEVER_STARTED = "never started"
 ROUTED = "ran as a routed job"
-NO_END = "not the end of a run"
-"""Epoch ads of other kinds: the start of a run, file transfers."""
 
 RUN_FIELDS = frozenset({"RunUserCpu", "RunSysCpu", "RunWallClockTime", "ScheddName", "Suspicious"})
 """Fields that this plugin adds to those of the ad; an ad's own of these names are not read."""
@@ -60,7 +58,7 @@ _OF_ONE_NODE = ("CpusProvisioned", "MemoryProvisioned")
 """Of a parallel job: its schedd writes none, its shadow those of the first node, its user any."""
 _UNSET = frozenset((b"0", b"-1", b"undefined"))
 _INSTANT_DIGITS = 11
-_CLOCK_STEP_S = 3600
+CLOCK_STEP_S = 3600
 """How far the clock of an access point may have been set back during a job."""
 _CPU_FACTOR, _CPU_SLACK_S = 20, 3600
 """CPU time beyond 20 times cores × wall-clock plus an hour is not what ran: without cgroups a
@@ -114,20 +112,20 @@ class JobReader:
         identity = IDENTITY.match(get(b"GlobalJobId", b""))
         status = get(b"JobStatus")
         if identity is None:
-            return _unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
+            return unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
         if status != _COMPLETED and status != _REMOVED:  # noqa: PLR1714 - the hot path
-            return _unreadable(raw, where, texts, b"JobStatus", "3 (removed) or 4 (completed)")
+            return unreadable(raw, where, texts, b"JobStatus", "3 (removed) or 4 (completed)")
         made, entered = int(identity[2]), instant(get(b"EnteredCurrentStatus"))
-        earliest = made - _CLOCK_STEP_S
+        earliest = made - CLOCK_STEP_S
         if not 0 < earliest <= entered:
             expected = f"a time after {made}, when the job was made"
-            return _unreadable(raw, where, texts, b"EnteredCurrentStatus", expected)
+            return unreadable(raw, where, texts, b"EnteredCurrentStatus", expected)
         universe = get(b"JobUniverse")
         if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
             return ROUTED
 
         start = instant(get(b"JobCurrentStartDate"))
-        in_life = earliest <= start <= entered + _CLOCK_STEP_S
+        in_life = earliest <= start <= entered + CLOCK_STEP_S
         stop = entered
         if status == _REMOVED and (before := get(b"LastJobStatus")) not in _ON_A_SLOT:
             if before != _COMPLETED and not (
@@ -141,10 +139,10 @@ class JobReader:
                 stop = completed
         if not in_life:
             expected = f"a time between {made} and {entered}, the job's life, since it ran"
-            return _unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
+            return unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
         stop = max(start, stop)
 
-        wrong = _impossible(texts, start, stop, made, entered)
+        wrong = impossible(texts, start, stop, made, entered)
         if wrong and self._rejects:
             return Unreadable(raw, where, f"impossible values, which a user can set: {wrong}")
         if self._total:
@@ -192,52 +190,11 @@ class JobReader:
         return fields
 
 
-class EpochReader(JobReader):
-    """Turns the text of an epoch ad, which a shadow wrote at the end of a run, into that run.
-
-    Start and end are `JobCurrentStartDate` and `EpochWriteDate`. The first run of a job has the
-    job's id, a further one also its start: so a run that two shadows report (the schedd was
-    restarted meanwhile) has one id.
-    """
-
-    def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
-        """Makes a job of one ad; see `JobReader.job`."""
-        if not raw.startswith(b"EPOCH ", raw.rfind(b"\n*** ") + 5):
-            return NO_END
-        texts = self._reader.texts(raw)
-        identity = IDENTITY.match(texts.get(b"GlobalJobId", b""))
-        if identity is None:
-            return _unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
-        made, stop = int(identity[2]), instant(texts.get(b"EpochWriteDate"))
-        if not 0 < made - _CLOCK_STEP_S <= stop:
-            expected = f"a time after {made}, when the job was made"
-            return _unreadable(raw, where, texts, b"EpochWriteDate", expected)
-        start = instant(texts.get(b"JobCurrentStartDate"))
-        if not made - _CLOCK_STEP_S <= start <= stop + _CLOCK_STEP_S:
-            expected = f"a time between {made} and {stop}, the end of the run"
-            return _unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
-        stop = max(start, stop)
-        wrong = _impossible(texts, start, stop, made, stop)
-        if wrong and self._rejects:
-            return Unreadable(raw, where, f"impossible values, which a user can set: {wrong}")
-        of_job = identity[1].decode(errors="replace")
-        first = texts.get(b"JobStartDate") == texts[b"JobCurrentStartDate"]
-        return Job(
-            id=of_job if first else f"{of_job}#{start}",
-            start_at=datetime.fromtimestamp(start, UTC),
-            stop_at=datetime.fromtimestamp(stop, UTC),
-            fields=self._fields(texts, raw, stop - start, wrong),
-            raw=raw,
-            where=where,
-            suspicious=bool(wrong),
-        )
-
-
-def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) -> str:
+def impossible(texts: Texts, start: int, stop: int, made: int, entered: int) -> str:
     """The attributes whose values cannot be what the schedd or a run wrote."""
     get = texts.get
     wrong = []
-    earliest, latest = made - _CLOCK_STEP_S, entered + _CLOCK_STEP_S
+    earliest, latest = made - CLOCK_STEP_S, entered + CLOCK_STEP_S
     for name, usual in (
         (b"CompletionDate", b"EnteredCurrentStatus"),
         (b"JobStartDate", b"JobCurrentStartDate"),
@@ -261,7 +218,7 @@ def _impossible(texts: Texts, start: int, stop: int, made: int, entered: int) ->
     return ", ".join(wrong)
 
 
-def _unreadable(raw: bytes, where: str, texts: Texts, name: bytes, expected: str) -> Unreadable:
+def unreadable(raw: bytes, where: str, texts: Texts, name: bytes, expected: str) -> Unreadable:
     text = texts.get(name)
     shown = "is missing" if text is None else f"is {text[:60].decode(errors='replace')}"
     return Unreadable(raw, where, f"{name.decode()} {shown}; expected {expected}")

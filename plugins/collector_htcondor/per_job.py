@@ -30,8 +30,8 @@ from collector.source import (
     Unreadable,
 )
 from collector_htcondor.checkpoint import understood
-from collector_htcondor.history import left_queue
 from collector_htcondor.jobs import JobReader
+from collector_htcondor.rotation import left_queue
 from collector_htcondor.section import HTCondorSection
 
 _NAME = re.compile(r"history\.\d+\.\d+")

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from collector.command import StoppedError
 from collector.source import Batch, Checkpoint, Context, Job, SourceError, Stop, Unreadable
-from collector_htcondor import classad, query
+from collector.source.command import StoppedError
+from collector_htcondor import classad, command
 from collector_htcondor.jobs import IDENTITY, WITHOUT_SLOT, JobReader, instant
 from collector_htcondor.section import HTCondorSection
 
@@ -135,7 +135,7 @@ class Running:
 
     def _poll(self, name: str, at: Tracked) -> Iterator[Batch]:
         section, now = self._section, int(self._context.now().timestamp())
-        command = [
+        arguments = [
             section.condor_q,
             *(["-pool", section.pool] if section.pool else []),
             *(["-name", name] if name else []),
@@ -151,7 +151,7 @@ class Running:
         for run_id in of.runs:
             of_jobs.setdefault(_job_of(run_id), []).append(run_id)
         batch = Batch()
-        with query.answer(command, section.timeout_s, self._context.stop) as found:
+        with command.answer(arguments, section.timeout_s, self._context.stop) as found:
             for raw in found.ads():
                 self._look(batch, raw, of, unseen, of_jobs)
                 if len(batch.jobs) + len(batch.stops) >= _BATCH_RUNS:

@@ -19,11 +19,12 @@ from collector.source import (
     SourceError,
     Unreadable,
 )
-from collector_htcondor.files import HistoryFiles
-from collector_htcondor.jobs import EpochReader, JobReader
-from collector_htcondor.offers import offers
+from collector_htcondor.condor_history import CondorHistory
+from collector_htcondor.epochs import EpochReader
+from collector_htcondor.history import HistoryFiles
+from collector_htcondor.jobs import JobReader
+from collector_htcondor.modes import offers
 from collector_htcondor.per_job import PerJobDirectory
-from collector_htcondor.remote import CondorHistory
 from collector_htcondor.running import WHERE, Running, RunReader, Tracked
 from collector_htcondor.section import HTCondorSection
 

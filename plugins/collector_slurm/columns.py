@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from collector.quantities import duration_s, memory_bytes
+from collector.mapping.quantities import duration_s, memory_bytes
 from collector.source import Value
 
 KEY_COLUMNS = (

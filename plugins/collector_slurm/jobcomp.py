@@ -1,167 +1,331 @@
-"""Takes lines of the jobcomp log (`JobCompType=jobcomp/filetxt`) apart: pure text work.
+"""Reads ended runs from the jobcomp log.
 
-A line is `Key=value Key=value …` with nothing escaped, and four of its values are a user's to
-choose: Name, WorkDir, WcKey, and with them any number of blanks, newlines and imitated keys. The
-keys stand in a fixed order, so a line is taken apart from what surrounds these texts; if the text
-between two of them can be divided in more than one way, somebody imitates keys and the line is
-refused. A newline in a name breaks a line in two; the pieces are put together again. Slurm 22.05
-cuts a line after 1023 bytes, its newline too, and writes the next one right behind it: what comes
-after that many bytes belongs to the next job, and the job that was cut is refused. Newer releases
-do not cut, and there a name could imitate it: whether they do is asked when a line looks cut.
+What is promised, and how:
 
-What no reader of this log can see is a job whose name holds a *complete, well-formed* end of its
-own line, a newline, and the beginning of another: it looks like two jobs. Sites whose users would
-do that read slurmdbd (`mode: sacct`), where it is impossible.
-
-Source: `jobcomp_p_record_job_completion` in Slurm's jobcomp_filetxt.c.
+- *Every line.* The checkpoint says how many bytes of which file have been read, and moves past
+  whole entries only; rotated files are found by their first line (`follow.py`).
+- *Every run once.* The log writes a run once more when a finished job is requeued: same job, same
+  start, a later end; that is the same run, corrected. A run with another start is another run, and
+  gets its start in its id. Jobs that may run again are remembered in the checkpoint until then.
+- *What the log does not know* is left out: CPU time, memory that was used, suspended time, and how
+  long a job ran before it was resized.
 """
 
+import contextlib
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-_BLOCK_LIMIT_BYTES = 1 << 16
-_WRITER_LIMIT_BYTES = 1023
+from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
+from collector.source.command import output_of
+from collector_slurm import local_times
+from collector_slurm.jobcomp_text import Entry, entries_of, values_of
+from collector_slurm.rotation import Part, Place, all_parts, lines_of, parts_since, unread_parts
+from collector_slurm.section import SlurmSection
 
-_BEGIN = re.compile(rb"JobId=\d+ UserId=[^\n]*\(\d+\) GroupId=")
-_END = re.compile(
-    rb" Cluster=\S* SubmitTime=\S+ EligibleTime=\S+(?: \w+=\S*)* ExitCode=\d+:\d+ *\r?\n\Z"
-)
+_BATCH_ENTRIES = 1000
+_MACHINE_ZONE = Path("/etc/localtime")
+_DAY_S = 86400
+_WHOLE_LINES_SINCE = (24, 11)
+"""The oldest release that was seen to cut no line of the log; 22.05 does."""
+_FORGET_ENDED_S = _DAY_S
+_FORGET_PENDING_S = 90 * _DAY_S
+_AGAIN = frozenset({"REQUEUED", "NODE_FAIL", "PREEMPTED", "RESIZING", "BOOT_FAIL"})
+"""States after which the same job may run again."""
+_NUMBERS = ("UID", "GID", "NNodes", "AllocCPUS")
+_CODES = {
+    "BOOT_FAIL": "BF",
+    "CANCELLED": "CA",
+    "COMPLETED": "CD",
+    "DEADLINE": "DL",
+    "FAILED": "F",
+    "NODE_FAIL": "NF",
+    "OUT_OF_MEMORY": "OOM",
+    "PREEMPTED": "PR",
+    "REQUEUED": "RQ",
+    "RESIZING": "RS",
+    "REVOKED": "RV",
+    "TIMEOUT": "TO",
+}
 
-_HEAD = re.compile(
-    r"JobId=(?P<JobIDRaw>\d+) UserId=(?P<User>\S*)\((?P<UID>\d+)\)"
-    r" GroupId=(?P<Group>\S*)\((?P<GID>\d+)\) Name="
-)
-_MIDDLE = re.compile(
-    r" JobState=(?P<State>\w+) Partition=(?P<Partition>\S*) TimeLimit=(?P<Timelimit>\S*)"
-    r" StartTime=(?P<Start>\S+) EndTime=(?P<End>\S+) NodeList=(?P<NodeList>\S*)"
-    r" NodeCnt=(?P<NNodes>\d+) ProcCnt=(?P<AllocCPUS>\d+) WorkDir="
-)
-_SECOND_MIDDLE = re.compile(
-    r" ReservationName=(?P<Reservation>\S*)(?: Gres=\S*)? Tres=(?P<ReqTRES>\S*)"
-    r" Account=(?P<Account>\S*) QOS=(?P<QOS>\S*) WcKey="
-)
-_TAIL = re.compile(
-    r" Cluster=(?P<Cluster>\S*) SubmitTime=(?P<Submit>\S+) EligibleTime=(?P<Eligible>\S+)"
-    r"(?: ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\d+))?"
-    r"(?: HetJobId=(?P<het>\d+) HetJobOffset=(?P<offset>\d+))?"
-    r" DerivedExitCode=(?P<DerivedExitCode>\d+:\d+) ExitCode=(?P<ExitCode>\d+:\d+) *\r?\n?\Z"
-)
-_ABSENT = frozenset({"", "(null)", "unknown", "Unknown", "None"})
+
+class First(msgspec.Struct, array_like=True):
+    """The first run of a job that may run again."""
+
+    start: int
+    end: int
+    """End of the job's latest run."""
+    resized: bool
+    again: bool
+    """Whether another run must follow."""
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A piece of the log that is one job's, or cannot be anybody's."""
+class JobcompCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="jobcomp"):
+    """How far the log has been read; instants in epoch seconds."""
 
-    text: bytes
-    position: int
-    """Where it begins, in bytes from the beginning of the file."""
-    broken: str | None = None
-    """Why it is not a job's, if it is not."""
+    head: str = ""
+    position: int = 0
+    ended: int = 0
+    """End of the last run that was read: the log is in this order."""
+    firsts: dict[str, First] = {}
+    """Job id → its first run, for jobs that may run again."""
 
     @property
-    def end(self) -> int:
-        """Where it ends."""
-        return self.position + len(self.text)
+    def place(self) -> Place | None:
+        """Where to read on; None: nothing was read yet."""
+        return Place(self.head, self.position) if self.head else None
 
 
-def entries_of(
-    lines: Iterable[bytes],
-    position: int,
-    *,
-    final: bool,
-    cuts: Callable[[], bool] = lambda: True,
-) -> Iterator[Entry]:
-    """Puts lines together to entries.
+class Line(msgspec.Struct):
+    """An entry with what the entries before it tell about it; kept as `Job.raw`."""
 
-    Args:
-        lines: whole lines; at the end of a final file also one without its newline.
-        position: where the first one begins.
-        final: whether nothing will ever follow.
-        cuts: whether the writer cuts long lines; asked only when one looks so.
-
-    Yields:
-        Entries that are complete; what may still be continued is not yielded.
-    """
-    source = iter(lines)
-    again: deque[bytes] = deque()
-    block: list[bytes] = []
-    while True:
-        line = again.popleft() if again else next(source, None)
-        if line is None or sum(map(len, block)) > _BLOCK_LIMIT_BYTES:
-            if not block or (line is None and not final):
-                return
-            first, *rest = block
-            yield Entry(first, position, "the line breaks off: expected … ExitCode=0:0 at its end")
-            position += len(first)
-            again.extendleft(reversed([*rest, *([] if line is None else [line])]))
-            block = []
-            continue
-        begins, ends = _BEGIN.match(line), _END.search(line)
-        if block:
-            block.append(line)
-            if begins or not ends:
-                continue
-        elif begins and not ends:
-            block = [line]
-            continue
-        elif not begins:
-            yield Entry(line, position, "expected a line that begins with JobId=… UserId=…")
-            position += len(line)
-            continue
-        else:
-            block = [line]
-        text, block = b"".join(block), []
-        while _BEGIN.match(text, _WRITER_LIMIT_BYTES) and cuts():
-            cut, text = text[:_WRITER_LIMIT_BYTES], text[_WRITER_LIMIT_BYTES:]
-            yield Entry(cut, position, f"the line was cut after {len(cut)} bytes by slurmctld")
-            position += len(cut)
-        yield Entry(text, position)
-        position += len(text)
+    text: str
+    after: int
+    """End of the run in the entry before, in epoch seconds."""
+    first: bool | None = None
+    """Whether it is its job's first run."""
 
 
-def values_of(text: str) -> dict[str, str]:
-    """The values of an entry, under the names that sacct has for them; absent ones are left out.
+class JobcompLog:
+    """Reads runs from the jobcomp log."""
 
-    JobID is the id as sacct shows it: `38_7` for a task of an array, `42+1` for a component of a
-    heterogeneous job.
+    def __init__(self, section: SlurmSection, context: Context) -> None:
+        assert section.jobcomp_path is not None
+        self._section = section
+        self._context = context
+        self._path: Path = section.jobcomp_path
+        self._identity = section.identity()
+        self._zone = _zone(section.time_zone)
+        self._cuts: bool | None = None
+        self._states = {_CODES.get(one, one) for one in map(str.upper, section.states)}
 
-    Raises:
-        ValueError: when the text is not an entry, or can be read in more than one way.
-    """
-    head, tail = _HEAD.match(text), _TAIL.search(text)
-    if head is None or tail is None or tail.start() < head.end():
-        raise ValueError("expected JobId=… UserId=… at the beginning and ExitCode=… at the end")
-    between = text[head.end() : tail.start()]
-    if _HEAD.search(between):
-        raise ValueError("expected JobId=… UserId=… once; a job name could forge another line")
-    middle, second = _only(_MIDDLE, between), _only(_SECOND_MIDDLE, between)
-    if second.start() < middle.end():
-        raise ValueError("expected ReservationName=… after WorkDir=…")
-    found = {**head.groupdict(), **middle.groupdict(), **second.groupdict(), **tail.groupdict()}
-    found["JobName"] = between[: middle.start()]
-    found["WorkDir"] = between[middle.end() : second.start()]
-    found["WCKey"] = between[second.end() :]
-    array, task, het, offset = (found.pop(key) for key in ("array", "task", "het", "offset"))
-    found["JobID"] = found["JobIDRaw"]
-    if task is not None:
-        found["JobID"] = f"{array}_{task}"
-    elif offset is not None:
-        found["JobID"] = f"{het}+{offset}"
-    if found["State"] == "PENDING":
-        found["State"] = "REQUEUED"
-    return {key: value for key, value in found.items() if value not in _ABSENT}
+    def poll(self, checkpoint: JobcompCheckpoint | None) -> Iterator[Batch]:
+        """Reads what was added since the checkpoint; see `Source.poll`."""
+        at = checkpoint or JobcompCheckpoint()
+        parts, found = parts_since(self._path, at.place)
+        if not found:
+            self._context.log.warning(
+                "jobcomp log cut: the file that was read last is gone; reading all that there are",
+                path=str(self._path),
+                position=at.position,
+            )
+        for part in parts:
+            for batch in self._read(part, at):
+                batch.checkpoint = msgspec.to_builtins(at)
+                yield batch
+                if self._context.stop.is_set():
+                    return
 
-
-def _only(pattern: re.Pattern[str], text: str) -> re.Match[str]:
-    """The one place where a pattern is found."""
-    found = list(pattern.finditer(text))
-    if len(found) != 1:
-        key = pattern.pattern.lstrip().partition("=")[0]
-        raise ValueError(
-            f"expected {key}=… and what follows it once, found it {len(found)} times; "
-            "a job name or directory that imitates keys could forge the line"
+    def lag(self, checkpoint: JobcompCheckpoint | None) -> Lag:
+        """Looks at the next entry, and at the first one that there is; see `Source.lag`."""
+        at, parts = checkpoint or JobcompCheckpoint(), all_parts(self._path)
+        unread = None
+        oldest_unread = False
+        for part in unread_parts(parts, at.place)[0]:
+            unread = self._next_end(part, at.ended)
+            if unread is not None:
+                oldest_unread = part.head == parts[0].head
+                break
+        oldest = self._next_end(parts[0], 0) if len(parts) > 1 else None
+        return Lag.of_files(
+            self._context.now(), unread=unread, oldest=oldest, oldest_unread=oldest_unread
         )
-    return found[0]
+
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads all files that there are, twice; see `Source.backfill`.
+
+        The first reading finds the runs that the log writes once more when their job is requeued
+        after its end, so that only the later line of such a run counts.
+        """
+        requeued = {
+            (job.id, job.start_at): job.stop_at
+            for batch in self._all()
+            for job in batch.jobs
+            if job.stop_at and job.fields["State"] == "REQUEUED"
+        }
+        for batch in self._all():
+            jobs = [
+                job
+                for job in batch.jobs
+                if job.stop_at
+                and since <= job.stop_at < until
+                and job.stop_at >= requeued.get((job.id, job.start_at), since)
+            ]
+            yield Batch(jobs=jobs, unreadable=batch.unreadable)
+
+    def _all(self) -> Iterator[Batch]:
+        """Reads all files that there are, until the end of the program."""
+        at = JobcompCheckpoint()
+        for part in parts_since(self._path, None)[0]:
+            for batch in self._read(part, at):
+                if self._context.stop.is_set():
+                    return
+                yield batch
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of `Job.raw`, and refuses `Unreadable.raw` once more."""
+        try:
+            line = msgspec.json.decode(raw, type=Line)
+            return self._job(line, values_of(line.text), raw, where, first=line.first is not False)
+        except (ValueError, msgspec.DecodeError) as error:
+            return Unreadable(raw, where, str(error))
+
+    def check(self) -> Iterator[Finding]:
+        """Looks whether the log is there and its last line can be read."""
+        try:
+            parts, _ = parts_since(self._path, None)
+        except SourceError as error:
+            yield Finding(ok=False, text=str(error))
+            return
+        size = sum(part.path.stat().st_size for part in parts)
+        yield Finding(
+            ok=True,
+            text=f"{self._path}: {len(parts)} files with {size} bytes, in time of {self._zone}",
+        )
+
+    def _read(self, part: Part, at: JobcompCheckpoint) -> Iterator[Batch]:
+        """Reads a file; moves the checkpoint with each batch."""
+        lines = lines_of(part)
+        entries = entries_of(lines, part.position, final=part.final, cuts=self._lines_are_cut)
+        at.head, at.position = part.head, part.position
+        while some := list(islice(entries, _BATCH_ENTRIES)):
+            batch = Batch()
+            for entry in some:
+                self._take(entry, f"{part.path}:{entry.position}", at, batch)
+            at.position = some[-1].end
+            self._forget(at)
+            yield batch
+
+    def _lines_are_cut(self) -> bool:
+        """Whether slurmctld cuts long lines, by the release of Slurm; also if that is not known."""
+        if self._cuts is None:
+            command, said = [self._section.sacct, "--version"], b""
+            with contextlib.suppress(SourceError):
+                said = b"".join(output_of(command, self._section.timeout_s, self._context.stop))
+            release = re.search(rb"(\d+)\.(\d+)", said)
+            self._cuts = not release or tuple(map(int, release.groups())) < _WHOLE_LINES_SINCE
+        return self._cuts
+
+    def _take(self, entry: Entry, where: str, at: JobcompCheckpoint, batch: Batch) -> None:
+        """Puts an entry where it belongs in the batch."""
+        line = Line(entry.text.decode("utf-8", "replace"), at.ended)
+        try:
+            values = values_of(line.text)
+            if reason := self._left_out(values):
+                batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
+                return
+            start, end = self._times(values, line.after)
+            line.first = _is_first(values, start, end, at.firsts)
+            at.ended = max(at.ended, end)
+            raw = msgspec.json.encode(line)
+            batch.jobs.append(self._job(line, values, raw, where, first=line.first))
+        except ValueError as error:
+            batch.unreadable.append(Unreadable(entry.text, where, entry.broken or str(error)))
+
+    def _next_end(self, part: Part, after: int) -> float | None:
+        """When the run of the next entry ended; when the file was written, if it does not say.
+
+        None if there is no whole entry: one without its end may wait for the next job's.
+        """
+        lines = lines_of(part)
+        entries = entries_of(lines, part.position, final=part.final, cuts=self._lines_are_cut)
+        entry = next(entries, None)
+        if entry is None:
+            return None
+        try:
+            return self._times(values_of(entry.text.decode("utf-8", "replace")), after)[1]
+        except ValueError:
+            return part.path.stat().st_mtime
+
+    def _left_out(self, values: dict[str, str]) -> str | None:
+        """Why a run is not to be accounted; None for one that is."""
+        if "NodeList" not in values:
+            return "never started"
+        section = self._section
+        partitions = values.get("Partition", "").split(",")
+        for name, allowed, given in (
+            ("states", self._states, [_CODES.get(values["State"], values["State"])]),
+            ("clusters", section.clusters, [values.get("Cluster", "")]),
+            ("partitions", section.partitions, partitions),
+            ("users", section.users, [values.get("User", ""), values["UID"]]),
+            ("groups", section.groups, [values.get("Group", ""), values["GID"]]),
+            ("accounts", section.accounts, [values.get("Account", "")]),
+            ("qos", section.qos, [values.get("QOS", "")]),
+        ):
+            if allowed and not set(allowed).intersection(given):
+                return f"not in {name}"
+        return None
+
+    def _times(self, values: dict[str, str], after: int) -> tuple[int, int]:
+        """Start and end of a run, in epoch seconds."""
+        starts, ends = (
+            local_times.instants(values.get(name, "unknown"), self._zone)
+            for name in ("Start", "End")
+        )
+        end = local_times.end_of(ends, after)
+        return local_times.latest(starts, end), end
+
+    def _job(
+        self, line: Line, values: dict[str, str], raw: bytes, where: str, *, first: bool
+    ) -> Job:
+        """Makes the job.
+
+        Raises:
+            ValueError: when the values are no run's.
+        """
+        start, end = self._times(values, line.after)
+        if end < start:
+            raise ValueError(f"EndTime={values['End']} is before StartTime={values['Start']}")
+        fields: dict[str, Value] = {**values, "Start": start, "End": end}
+        submit = start
+        for name in ("Eligible", "Submit"):
+            if name in values:
+                submit = local_times.latest(local_times.instants(values[name], self._zone), submit)
+                fields[name] = submit
+        for name in _NUMBERS:
+            fields[name] = int(values[name])
+        cluster = values.get("Cluster", "")
+        return Job(
+            self._identity.of(values["JobID"], cluster, submit, start, first=first),
+            datetime.fromtimestamp(start, UTC),
+            datetime.fromtimestamp(end, UTC),
+            fields,
+            raw,
+            where,
+        )
+
+    @staticmethod
+    def _forget(at: JobcompCheckpoint) -> None:
+        """Drops the jobs that will not run again."""
+        at.firsts = {
+            job_id: first
+            for job_id, first in at.firsts.items()
+            if at.ended - first.end < (_FORGET_PENDING_S if first.again else _FORGET_ENDED_S)
+        }
+
+
+def _is_first(values: dict[str, str], start: int, end: int, firsts: dict[str, First]) -> bool:
+    """Whether a run is its job's first; remembers it if another one may follow."""
+    again, job_id = values["State"] in _AGAIN, values["JobID"]
+    known = firsts.get(job_id)
+    if known is None:
+        if again or values["State"] == "FAILED":  # RequeueExit runs some of these again
+            firsts[job_id] = First(start, end, values["State"] == "RESIZING", again)
+        return True
+    known.end, known.again = max(known.end, end), again
+    return known.start == start and not known.resized
+
+
+def _zone(name: str | None) -> tzinfo:
+    """A time zone with its rules of all years; without a name the machine's."""
+    if name is not None:
+        return ZoneInfo(name)
+    if not _MACHINE_ZONE.exists():
+        return UTC
+    with _MACHINE_ZONE.open("rb") as file:
+        return ZoneInfo.from_file(file, key="the machine's zone")

@@ -1,139 +1,342 @@
-"""Calls `sacct`: in UTC and epoch seconds, with bounded questions, and gives the runs it prints.
+"""Reads ended runs from slurmdbd, by calling `sacct` for bounded windows of time.
 
-Source: sacct(1); behaviour measured on Slurm 22.05, 24.11 and 26.05, see `docs/slurm.md`.
+What is promised, and how:
+
+- *Every ended run.* A poll asks for all that ended since the window that was read in full last,
+  and again for `overlap_s` before it, because runs reach slurmdbd late; now and then it asks for
+  the last `rescan_s` once more. Reading a run twice is harmless: its id is always the same.
+- *Every run once.* `-D` shows all runs of a requeued or resized job. The first run of a job keeps
+  the plain job id; which one is the first is asked of slurmdbd, not remembered, so that it does
+  not depend on what was read before.
+- *All of a run.* A window of `sacct` shows only the steps that touch it, and sums CPU time over
+  those: so windows tell which runs there are, and their steps are asked for by job id.
+- *Nothing unfinished.* Rows without an End, and rows that slurmdbd has not heard everything of,
+  are left to a later poll, for `complete_s` at most.
+- *Nothing half.* The checkpoint moves to the end of a window after `sacct` has ended well, and
+  never before: a crash, a time-out or an outage of slurmdbd makes the next poll read it again.
+
+How `sacct` behaves was measured on Slurm 22.05, 24.11 and 26.05; see `docs/slurm.md`.
 """
 
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+import pwd
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
 
-from collector.command import output_of
-from collector.source import Context, SourceError, Value
-from collector_slurm.columns import KEY_COLUMNS, KEYS, Columns
-from collector_slurm.output import OutputError, runs_of
-from collector_slurm.run import RUNNING_STATES, Run
+import msgspec
+
+from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
+from collector_slurm.columns import Columns
+from collector_slurm.command import Sacct
+from collector_slurm.jobid import JobId
+from collector_slurm.known import Known
+from collector_slurm.run import LATER, Pair, Run, Told
 from collector_slurm.section import SlurmSection
-from collector_slurm.windows import Window
+from collector_slurm.windows import Pace, Window, windows
 
-_TOKEN_BYTES = 9
-_NOT_PASSED_ON = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
-
-
-def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment for Slurm's commands: times in UTC and as epoch seconds, no habits of a user.
-
-    Source: sacct(1), "ENVIRONMENT VARIABLES".
-    """
-    kept = {name: value for name, value in given.items() if not name.startswith(_NOT_PASSED_ON)}
-    return {**kept, "TZ": "UTC", "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
+BATCH_RUNS = 1000
+"""How many runs are asked for by id in one call, and stored in one transaction."""
+_SHORTEST_WINDOW_S = 60
+_CHECKED_S = 86400
+_AGAIN_S = 0.5
+"""After this time slurmdbd knows the end of most jobs, whose epilog began as they ended."""
 
 
-class Sacct:
-    """The command, with the options of a section.
+class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
+    """How far slurmdbd has been read."""
 
-    Every method raises a SourceError when it cannot be run, fails, takes too long, or prints what
-    is not whole rows; those that give runs raise it at the end, when some may have been given.
-    """
+    until: int
+    """Runs that ended before this epoch second have been read."""
+    rescanned: int
+    """When a deeper re-scan was last finished, in epoch seconds."""
+    running: dict[str, str] = {}
+    """Runs that were yielded without a stop time: cluster and DBIndex → job id."""
+
+
+class Slurmdbd:
+    """Reads runs through `sacct`."""
 
     def __init__(self, section: SlurmSection, context: Context) -> None:
         self._section = section
         self._context = context
-
-    def version(self) -> str:
-        """Slurm's version, as `sacct` calls it."""
-        return self._printed("--version")
-
-    def columns(self, *more: str) -> Columns:
-        """Chooses what the mapping needs, and more, of what this `sacct` offers."""
-        offered = frozenset(self._printed("--helpformat").split())
-        missing = [name for name in KEY_COLUMNS if name not in offered]
-        if missing:
-            raise SourceError(
-                f"{self._section.sacct} --helpformat does not offer {', '.join(missing)}; "
-                "is it Slurm's sacct, of 20.11 or later?"
-            )
-        fields = self._context.fields
-        return Columns.choose(
-            fields if fields is None else fields.union(more),
-            offered,
-            lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+        self._sacct = Sacct(section, context)
+        self._identity = section.identity()
+        self._known = Known()
+        self._pace = Pace(
+            length_s=min(section.window_s, 3600),
+            longest_s=section.window_s,
+            shortest_s=min(section.window_s, _SHORTEST_WINDOW_S),
+            call_s=section.timeout_s / 10,
         )
 
-    def ended_in(self, window: Window, columns: Columns) -> Iterator[Run]:
-        """The runs that ended in a window, by the section's states and filters, without steps."""
-        # A window of one second would show two.
-        for run in self._in(window, self._section.states, columns):
-            if window.begin <= run.ended < window.end:
-                yield run
+    def poll(self, checkpoint: SacctCheckpoint | None) -> Iterator[Batch]:
+        """Reads what ended since the checkpoint; see `Source.poll`."""
+        section, now = self._section, int(self._context.now().timestamp())
+        limit = now - int(section.settle_s)
+        at = checkpoint or self._begin(now)
+        at.until = min(at.until, limit)  # later only if the clock was ahead
+        overlap_s = max(section.overlap_s, section.complete_s)  # what was left out for now
+        begin = at.until - int(overlap_s) if checkpoint else at.until
+        deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
+        if deep:
+            begin = min(begin, limit - int(section.rescan_s))
+        if section.since:
+            begin = max(begin, int(section.since.timestamp()))
+        self._known.forget(limit - max(overlap_s, section.rescan_s))
+        columns = self._sacct.columns()
+        for window in windows(begin, limit, self._pace):
+            for batch, last, _ in self._read(window, columns, self._known, at.until):
+                if last:
+                    at.until = max(at.until, window.end)
+                    if deep and window.end >= limit:
+                        at.rescanned = limit
+                    batch.progress = (window.end - begin) / (limit - begin)
+                batch.checkpoint = msgspec.to_builtins(at)
+                yield batch
+            if self._context.stop.wait(section.pause_s if window.end < limit else 0):
+                return
+        if section.track_running or at.running:
+            for batch in self._track(at, columns, now):
+                batch.checkpoint = msgspec.to_builtins(at)
+                yield batch
 
-    def running_at(self, second: int, columns: Columns, *more: str) -> Iterator[Run]:
-        """The runs that have begun and not ended, by the section's filters, without steps."""
-        for run in self._in(Window(second - 1, second + 1), RUNNING_STATES, columns, *more):
-            if run.is_running:
-                yield run
-
-    def of_jobs(self, ids: Iterable[Value], columns: Columns) -> Iterator[Run]:
-        """All runs of jobs that are named, with all of their steps if the columns want them."""
-        return self._runs([f"--jobs={','.join(map(str, ids))}"], columns)
-
-    def let_through(self, job_id: str, now: int) -> Iterator[Run]:
-        """The runs of a job that the section's states and filters let through: ended, or running
-        in this second (`-s R` with a long window would show all that ran in it).
+    def lag(self, checkpoint: SacctCheckpoint | None) -> Lag:
+        """By the end of the last window, beyond what the next poll is due to ask for; see
+        `Source.lag`. When slurmdbd purges its jobs is not known here.
         """
-        named = f"--jobs={job_id}"
-        yield from self._in(Window(0, now + 2), self._section.states, KEYS, named)
-        yield from self.running_at(now, KEYS, named)
+        section, now = self._section, self._context.now().timestamp()
+        at = checkpoint or self._begin(now)
+        return Lag(max(0.0, now - at.until - section.settle_s - section.interval_s))
 
-    def _in(
-        self, window: Window, states: Iterable[str], columns: Columns, *more: str
-    ) -> Iterator[Run]:
-        """The runs that a window shows; without `-E`, `-s` would show none."""
-        section = self._section
-        filters = {
-            "partition": section.partitions,
-            "user": section.users,
-            "group": section.groups,
-            "accounts": section.accounts,
-            "qos": section.qos,
-        }
-        arguments = [
-            f"--starttime={_utc(window.begin)}",
-            f"--endtime={_utc(window.end - 1)}",
-            f"--state={','.join(states)}",
-            *(f"--{name}={','.join(values)}" for name, values in filters.items() if values),
-            *([] if section.users else ["--allusers"]),
-            *more,
-        ]
-        return self._runs(arguments, columns.without_steps())
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads the runs that ended in a period; see `Source.backfill`."""
+        section, stop = self._section, self._context.stop
+        now = self._context.now().timestamp()
+        begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
+        fresh = min(max(begin, int(now - section.complete_s)), end)
+        columns, known, complete = self._sacct.columns(), Known(), True
+        parts = [Window(begin, fresh), Window(fresh, end)]
+        for number, part in enumerate(parts):
+            for window in windows(part.begin, part.end, self._pace):
+                runs = self._read(window, columns, known if number else None)
+                for batch, last, is_complete in runs:
+                    complete = complete and is_complete
+                    if last:
+                        batch.progress = (window.end - begin) / (end - begin)
+                    yield batch
+                if stop.wait(section.pause_s if window.end < end else 0):
+                    return
+            if number == 1 and not complete:  # nobody may ask for them again
+                wait_s = end + section.complete_s - now
+                self._context.log.info("waiting for what slurmdbd does not know yet", s=wait_s)
+                if stop.wait(wait_s):
+                    return
+                parts.append(part)
 
-    def _runs(self, arguments: list[str], columns: Columns) -> Iterator[Run]:
-        section = self._section
-        command = [
-            section.sacct,
-            "--duplicates",
-            "--parsable",
-            "--noheader",
-            "--noconvert",
-            f"--delimiter={columns.delimiter}",
-            f"--format={','.join(columns.names)}",
-            *([] if columns.steps else ["--allocations"]),
-            *([f"--clusters={','.join(section.clusters)}"] if section.clusters else []),
-            *arguments,
-        ]
+    def one(self, job_id: str) -> Batch:
+        """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one.
+
+        Mostly with one call, as slurmctld waits for it: of one job, rows with all steps are few.
+        """
+        columns, named = self._sacct.columns("JobIDRaw"), str(JobId.parse(job_id))
+        batch = Batch()
+        for wait_s in (_AGAIN_S, 0):
+            found = list(self._sacct.of_jobs([named], columns))  # of its whole array, with some ids
+            runs = [run for run in found if run.fields.get("JobIDRaw") == job_id]
+            if runs and self._section.leaves_out:
+                now = int(self._context.now().timestamp())
+                wanted = {run.handle for run in self._sacct.let_through(named, now)}
+                runs = [run for run in runs if run.handle in wanted]
+            open_too = self._section.track_running
+            batch, settled = self._batch(runs, columns, open_too=open_too, found=found)
+            if 0 < len(runs) == len(settled) or self._context.stop.wait(wait_s):
+                break
+        return batch
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of `Job.raw`."""
         try:
-            yield from runs_of(self._output(command), columns)
-        except OutputError as error:
-            raise SourceError(f"{' '.join(command)!r}: {error}") from error
+            told = Told.of(raw)
+        except ValueError as error:
+            return Unreadable(raw, where, str(error))
+        return Run(told.fields).job(self._identity, where, first=told.first)
 
-    def _printed(self, option: str) -> str:
-        output = self._output([self._section.sacct, option])
-        return b"".join(output).decode(errors="replace").strip()
+    def check(self) -> Iterator[Finding]:
+        """Looks whether `sacct` is there, slurmdbd answers, and shows the jobs of others."""
+        try:
+            yield Finding(ok=True, text=f"{self._sacct.version()} is installed")
+            columns = self._sacct.columns("User")
+            now = int(self._context.now().timestamp())
+            runs = self._sacct.ended_in(Window(now - _CHECKED_S, now), columns)
+            users = Counter(run.fields.get("User", "") for run in runs)
+            text = f"slurmdbd answers: {users.total()} runs ended within the last day"
+            yield Finding(ok=True, text=text + self._hidden(users))
+        except SourceError as error:
+            yield Finding(ok=False, text=str(error))
 
-    def _output(self, command: list[str]) -> Iterator[bytes]:
-        return output_of(command, self._section.timeout_s, self._context.stop, environment())
+    def _begin(self, now: float) -> SacctCheckpoint:
+        """Where the very first poll begins."""
+        section, limit = self._section, int(now) - int(self._section.settle_s)
+        since = section.since.timestamp() if section.since else now - section.rescan_s
+        return SacctCheckpoint(until=min(int(since), limit), rescanned=limit)
+
+    def _hidden(self, users: Counter[Value]) -> str:
+        """What it may mean that no run is another user's: slurmdbd does not say what it hides."""
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        if os.geteuid() == 0 or set(users) - {me} or self._section.users:
+            return ""
+        return (
+            f", none of another user than {me}: if there should be some, slurmdbd has "
+            f"PrivateData=jobs, and {me} needs AdminLevel=Operator (sacctmgr modify user {me} "
+            "set adminlevel=operator)"
+        )
+
+    def _read(
+        self, window: Window, columns: Columns, known: Known | None = None, new_from: int = 0
+    ) -> Iterator[tuple[Batch, bool, bool]]:
+        """Reads the runs that ended in a window, but for those that are known.
+
+        Yields:
+            Batches; whether it is the last one: then `sacct` has ended well; and whether slurmdbd
+            knew all of its runs.
+        """
+        before = time.monotonic()
+        ended = self._sacct.ended_in(window, columns.of_window())
+        runs = ended if known is None else (run for run in ended if run not in known)
+        some = list(islice(runs, BATCH_RUNS))
+        last = False
+        while not last:
+            following = list(islice(runs, 1))
+            last = not following
+            if last:
+                self._pace.took(time.monotonic() - before)
+            batch, settled = self._batch(some, columns, new_from)
+            yield batch, last, len(settled) == len(some)
+            if known is not None:
+                known.add(settled)
+            some = following + list(islice(runs, BATCH_RUNS - 1))
+
+    def _track(self, at: SacctCheckpoint, columns: Columns, now: int) -> Iterator[Batch]:
+        """Reads the runs that began, and the ends of those that no window will show.
+
+        A run whose end slurmdbd learns late, or sets to the past (a job that slurmctld lost), may
+        end outside of all windows: so the runs that no longer run are asked for one by one.
+        """
+        running = {}
+        if self._section.track_running:
+            running = {run.handle: run for run in self._sacct.running_at(now, columns)}
+        new = iter([run for handle, run in running.items() if handle not in at.running])
+        while some := list(islice(new, BATCH_RUNS)):
+            at.running.update({run.handle: str(run.fields["JobID"]) for run in some})
+            yield self._batch(some, columns.without_steps(), open_too=True)[0]
+        gone = iter([one for one in at.running.items() if one[0] not in running])
+        while chunk := dict(islice(gone, BATCH_RUNS)):
+            named = self._sacct.of_jobs(dict.fromkeys(chunk.values()), columns)
+            found = {run.handle: run for run in named}
+            for handle, job_id in chunk.items():
+                if handle not in found:
+                    self._context.log.warning("running job vanished from slurmdbd", job=job_id)
+                    del at.running[handle]
+            of_chunk = [run for handle, run in found.items() if handle in chunk]
+            batch, settled = self._batch(of_chunk, columns, found=found.values())
+            for run in settled:
+                del at.running[run.handle]
+            yield batch
+
+    def _batch(
+        self,
+        runs: list[Run],
+        columns: Columns,
+        new_from: int = 0,
+        *,
+        open_too: bool = False,
+        found: Iterable[Run] | None = None,
+    ) -> tuple[Batch, list[Run]]:
+        """Makes jobs of runs.
+
+        Args:
+            runs: the runs.
+            columns: what is wanted of them.
+            new_from: those left out for good count only when they ended since then, in epoch
+                seconds; those left out for now will be read again.
+            open_too: whether runs that have not ended are jobs too.
+            found: all runs of these jobs, with all that is wanted; None: they are asked for.
+
+        Returns:
+            The batch, and the runs that need not be looked at again once it is stored.
+        """
+        batch = Batch()
+        over: list[Run] = []
+        running: list[Run] = []
+        settled: list[Run] = []
+        complete_after = self._context.now().timestamp() - self._section.complete_s
+        for run in runs:
+            reason = run.left_out(complete_after)
+            if reason is None:
+                over.append(run)
+            elif open_too and run.is_running:
+                running.append(run)
+            elif reason not in LATER:
+                settled.append(run)
+                if run.ended >= new_from:
+                    batch.filtered[reason] = batch.filtered.get(reason, 0) + 1
+        if found is None:
+            complete = all(run.ended < complete_after for run in over)
+            found = self._of_jobs([*over, *running], columns.by_id(complete=complete))
+        families: dict[Pair, dict[Value, Run]] = {}
+        for run in found:
+            families.setdefault(run.key, {})[run.fields["DBIndex"]] = run
+        for run in over:
+            whole, family, reason = run, families.get(run.key, {}), None
+            if columns.steps:
+                whole = family.get(run.fields["DBIndex"]) or self._as_ended(run, columns)
+                reason = whole.left_out(complete_after)
+            if reason in LATER:
+                continue
+            settled.append(run)
+            if reason is None:
+                self._add(batch, whole, family)
+        for run in running:
+            self._add(batch, run.without_usage(), families.get(run.key, {}))
+        return batch, settled
+
+    def _of_jobs(self, runs: list[Run], columns: Columns) -> Iterable[Run]:
+        """Asks for the jobs of runs by their ids, which shows all of their runs and steps."""
+        ids = dict.fromkeys(run.fields["JobID"] for run in runs)
+        return self._sacct.of_jobs(ids, columns) if ids else ()
+
+    def _add(self, batch: Batch, run: Run, family: dict[Value, Run]) -> None:
+        """Makes a job of a run, one of its family, and puts it into a batch."""
+        index = run.fields["DBIndex"]
+        where = f"sacct -D -j {run.fields['JobID']}, DBIndex {index}"
+        first = (len(family) == 1 and index in family) or _is_first(run, family.values())
+        job = run.job(self._identity, where, first=first)
+        if isinstance(job, Job):
+            batch.jobs.append(job)
+        else:
+            batch.unreadable.append(job)
+
+    def _as_ended(self, run: Run, columns: Columns) -> Run:
+        """A run that its job's id does not show, as its window shows it: without its steps."""
+        end = int(run.ended)
+        for shown in self._sacct.ended_in(Window(end, end + 1), columns.without_steps()):
+            if shown.handle == run.handle:
+                return shown
+        raise SourceError(
+            f"slurmdbd showed job {run.fields['JobID']} and then no more; the next poll asks again"
+        )
 
 
-def _utc(second: int) -> str:
-    """An instant as `sacct -S` reads it, in UTC."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _is_first(run: Run, family: Iterable[Run]) -> bool:
+    """Whether no run of the same job began before it."""
+    start = run.began
+    return start is None or all(
+        one.began is None or one.began >= start for one in family if one.has_nodes
+    )
+
+
+def _ceil(instant: float) -> int:
+    return -int(-instant // 1)

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import msgspec
 
-from collector.command import StoppedError
 from collector.config import SourceSection
 from collector.source import (
     Batch,
@@ -20,9 +19,10 @@ from collector.source import (
     SourceError,
     Unreadable,
 )
-from collector_slurm.jobcomp_log import JobcompCheckpoint, JobcompLog
+from collector.source.command import StoppedError
+from collector_slurm.jobcomp import JobcompCheckpoint, JobcompLog
+from collector_slurm.sacct import SacctCheckpoint, Slurmdbd
 from collector_slurm.section import SlurmSection
-from collector_slurm.slurmdbd import SacctCheckpoint, Slurmdbd
 
 _EPILOG_TIMEOUT_S = 5
 """slurmctld waits for its epilog; what sacct has not said by then is left to the polls."""

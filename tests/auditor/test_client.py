@@ -22,7 +22,7 @@ from collector.auditor import (
     Record,
     protocol,
 )
-from collector.auditor.server import running
+from collector.embedded.server import running
 from collector.record import InvalidRecordError, Meta
 
 START = datetime(2021, 12, 6, 16, 29, 43, 79043, tzinfo=UTC)

@@ -9,7 +9,7 @@ from types import CodeType
 
 import pytest
 
-from collector.auditor.server import running
+from collector.embedded.server import running
 
 DOCS = Path(__file__).parents[2] / "docs"
 

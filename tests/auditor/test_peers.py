@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collector.auditor import Component, Meta, Record, Score
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,7 @@ from collector.auditor.protocol import (
     UnknownRecordError,
 )
 from collector.record import Record
-from tests.test_record import START, records
+from tests.helpers.records import START, records
 
 INSERT = protocol.bulk_insert([b"{}"])
 UPDATE = Request("update", "PUT", "/record", b"{}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
 
 PROGRAMS = Path(__file__).parent / "programs"
 

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import structlog
 
-from collector.collect import Collected, MappedSource, store
 from collector.config import OutboxSection, mapping_of, parse
+from collector.logs import Log
 from collector.outbox import Outbox
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.sources import MappedSource
 from collector.source import Context, find_plugin
 
 CASES = Path(__file__).parents[1] / "testcases" / "htcondor"
@@ -121,7 +123,7 @@ def source(history: Path) -> MappedSource:
     section = parse(text, find_plugin).sources[0]
     plugin = find_plugin("htcondor")
     mapping = mapping_of(section, plugin)
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    log: Log = structlog.get_logger()
     fields = frozenset(mapping.fields)
     context = Context("x", log, lambda: datetime.now(UTC), threading.Event(), fields)
     return MappedSource(plugin(section, context), mapping)

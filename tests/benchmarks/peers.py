@@ -30,13 +30,13 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from collector.collect import Collected, store
 from collector.config import SenderSection
 from collector.outbox import Outbox
+from collector.pipeline.collect import Collected, store
 from collector.sender import Sender
-from tests.auditor_server import RunningAuditor, running_auditor
 from tests.benchmarks.htcondor import RECORD, source, write
 from tests.benchmarks.outbox import LIMITS
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
 
 PEER = "auditor-htcondor-collector"
 STANDIN = """#!{python}

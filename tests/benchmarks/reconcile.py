@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.auditor_server import running_auditor
-from tests.example_plugin import FIRST_START
-from tests.site import Site
+from tests.helpers.auditor_server import running_auditor
+from tests.helpers.example_plugin import FIRST_START
+from tests.helpers.site import Site
 
 RUN_S = 60
 AT_ONCE = 10_000

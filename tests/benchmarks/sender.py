@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from collector.config import SenderSection
 from collector.outbox import Entry, Outbox
 from collector.sender import Sender
-from tests.auditor_server import RunningAuditor, running_auditor
 from tests.benchmarks.outbox import BATCH, LIMITS, entries
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
 
 ROUNDS = 5
 

@@ -23,15 +23,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from collector.collect import Collected, MappedSource, store
 from collector.config import SourceSection, mapping_of
 from collector.outbox import Outbox
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.sources import MappedSource
 from collector.source import Job
 from collector_slurm.columns import STEP_COLUMNS, USAGE, Columns
 from collector_slurm.jobid import Identity
-from collector_slurm.output import runs_of
+from collector_slurm.rows import runs_of
+from collector_slurm.sacct import BATCH_RUNS
 from collector_slurm.section import SlurmSection
-from collector_slurm.slurmdbd import BATCH_RUNS
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import CAPTURED_AT, captured, program, quiet, run_of
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
 from tests.slurm import old_collector
 from tests.slurm.standin import program, row
 

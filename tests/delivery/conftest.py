@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.auditor.server import running
+from collector.embedded.server import running
 from tests.delivery.world import World, new_world
 
 

@@ -13,7 +13,7 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from collector.auditor.server import running
+from collector.embedded.server import running
 from tests.delivery.matrix import SCENARIOS
 from tests.delivery.world import new_world
 

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from collector.clock import utc_now
 from collector.outbox import Outbox
-from tests.auditor_server import start_auditor
 from tests.delivery.faulty_auditor import Answer, Cut, Fault, FaultyAuditor, Request, Slow
-from tests.example_plugin import FIRST_START
-from tests.site import Site
+from tests.helpers.auditor_server import start_auditor
+from tests.helpers.example_plugin import FIRST_START
+from tests.helpers.site import Site
 
 LIMIT_S = 600
 FAULTS: dict[str, Fault] = {

@@ -12,14 +12,15 @@ import structlog
 from click.testing import CliRunner, Result
 
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
-from collector.auditor.server import running
 from collector.cli import main
-from collector.collect import Collected, make_sources, store
 from collector.config import load
+from collector.embedded.server import running
 from collector.outbox import Outbox, Verdict
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.sources import make_sources
 from collector.source import find_plugin
-from tests.example_plugin import FIRST_START, job
-from tests.site import Site
+from tests.helpers.example_plugin import FIRST_START, job
+from tests.helpers.site import Site
 
 PERIOD = ("--since", "2026-01-01", "--until", "2026-01-02")
 

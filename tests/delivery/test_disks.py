@@ -9,7 +9,7 @@ import pytest
 
 from collector.outbox import Entry, Outbox, OutboxError, OutboxFullError
 from tests.delivery.world import LIMITS, NOW, World, new_world
-from tests.small_disk import mount, small_disk
+from tests.helpers.small_disk import mount, small_disk
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import structlog
 
-from collector.assemble import assemble
 from collector.clock import utc_now
-from collector.collect import make_sources
 from collector.config import load
 from collector.daemon.poll import Poll
 from collector.daemon.shift import Shift
 from collector.daemon.signals import Events
 from collector.outbox import Outbox
+from collector.pipeline.assemble import assemble
+from collector.pipeline.sources import make_sources
 from collector.source import find_plugin
 from tests.delivery.faulty_auditor import Answer, FaultyAuditor, faulty_auditor
-from tests.site import Site, end, eventually
+from tests.helpers.site import Site, end, eventually
 from tests.slurm.standin import program, standin
 
 PERIOD = ("--since", "2026-01-01", "--until", "2026-01-02")

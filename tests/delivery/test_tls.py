@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.assemble import make_client
 from collector.config import AuditorSection, ConfigError, TlsSection
-from tests.auditor_server import RunningAuditor, start_auditor
-from tests.certificates import Authority
+from collector.pipeline.assemble import make_client
 from tests.delivery.faulty_auditor import faulty_auditor
 from tests.delivery.world import World, new_world
+from tests.helpers.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.certificates import Authority
 
 
 @dataclass

@@ -58,7 +58,7 @@ def test_the_long_example_gives_what_it_says():
 
 def test_every_key_of_a_rule_stands_on_the_page():
     """A key that the code knows and the page does not would be a secret."""
-    from collector.rules import ComponentRule
+    from collector.mapping.rules import ComponentRule
 
     for key in ComponentRule.__struct_fields__:
         assert f"`{key}`" in PAGE or f"{key}:" in PAGE, key

@@ -10,8 +10,8 @@ import pytest
 
 from collector.config import parse
 from collector.source import Context, Source, UnknownPluginError, find_plugin, installed_plugins
-from collector.testing import SourceContract
-from tests.example_plugin import CONFIG, CONTRACT, PLUGIN, install, job
+from collector.source.testing import SourceContract
+from tests.helpers.example_plugin import CONFIG, CONTRACT, PLUGIN, install, job
 
 
 @pytest.fixture

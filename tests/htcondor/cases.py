@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from collector.collect import left_out
 from collector.config import mapping_of, parse
+from collector.pipeline.collect import left_out
 from collector.source import Batch, find_plugin
-from collector.testing import context
+from collector.source.testing import context
 from collector_htcondor.source import HTCondorSource
 
 CASES = Path(__file__).parents[1] / "testcases" / "htcondor"

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from collector.source import Context
-from collector.testing import context
+from collector.source.testing import context
 from collector_htcondor.source import HTCondorSection, HTCondorSource
 from tests.htcondor.schedd import START, Schedd
 

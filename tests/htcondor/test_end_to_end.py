@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from collector.record import Record
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.site import Site, end, eventually
 from tests.htcondor.cases import CASES
 from tests.htcondor.schedd import Schedd, ad
-from tests.site import Site, end, eventually
 
 
 class CondorSite(Site):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from collector.collect import Collected, MappedSource, store
 from collector.config import OutboxSection, mapping_of
 from collector.outbox import Outbox
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.sources import MappedSource
 from collector.record import decode
 from collector.source import Job, Unreadable, find_plugin
-from collector_htcondor.jobs import NO_END, EpochReader
+from collector_htcondor.epochs import NO_END, EpochReader
 from tests.htcondor.cases import source_of
 from tests.htcondor.schedd import START, ad
 

@@ -9,7 +9,8 @@ import pytest
 
 from collector.config import mapping_of
 from collector.source import Job, Unreadable, find_plugin
-from collector_htcondor.jobs import NEVER_STARTED, ROUTED, EpochReader, JobReader
+from collector_htcondor.epochs import EpochReader
+from collector_htcondor.jobs import NEVER_STARTED, ROUTED, JobReader
 from tests.htcondor.cases import jobs, source_of
 from tests.htcondor.schedd import START, ad
 

@@ -9,10 +9,10 @@ import pytest
 
 from collector.source import Lag, SourceError
 from collector_htcondor.source import HTCondorSource
+from tests.htcondor.per_job_files import write
+from tests.htcondor.polls import poll
 from tests.htcondor.schedd import START, Schedd, ad
 from tests.htcondor.standin import NOW_S, Pool
-from tests.htcondor.test_per_job import write
-from tests.htcondor.test_remote import poll
 
 
 class Watched:

@@ -1,6 +1,5 @@
 """With `mode: per_job` each file of the directory is a job; files go only when that is stored."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,22 +8,12 @@ import pytest
 
 from collector.config import ConfigError, parse
 from collector.source import Source, SourceError, find_plugin
-from collector.testing import SourceContract
+from collector.source.testing import SourceContract
 from collector_htcondor import per_job
 from tests.htcondor.cases import CASES, jobs, source_of
+from tests.htcondor.per_job_files import write
 from tests.htcondor.schedd import START, ad
 from tests.htcondor.standin import Pool
-
-
-def write(folder: Path, cluster: int, written_s: float | None = None, **attributes: Any) -> Path:
-    """As the schedd does: under another name first."""
-    lines = sorted(ad(cluster, **attributes).splitlines(keepends=True))
-    path = folder / f"history.{cluster}.0"
-    hidden = folder / f".history.{cluster}.0.tmp"
-    hidden.write_bytes(b"".join(lines))
-    written_s = START + 10 * cluster if written_s is None else written_s
-    os.utime(hidden, (written_s, written_s))
-    return hidden.rename(path)
 
 
 def source(folder: Path, given: Any = None, **keys: Any) -> Source:

@@ -10,8 +10,8 @@ import pytest
 
 from collector.config import mapping_of
 from collector.source import Context, Source, SourceError, find_plugin
-from collector.testing import EVER, SourceContract, context
-from collector_htcondor import history
+from collector.source.testing import EVER, SourceContract, context
+from collector_htcondor import rotation
 from collector_htcondor.source import HTCondorSection, HTCondorSource
 from tests.htcondor.cases import CASES, jobs, source_of
 from tests.htcondor.schedd import START, Schedd, ad
@@ -29,7 +29,7 @@ class TestContract(SourceContract):
 
     @pytest.fixture(autouse=True)
     def _history(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(history, "CHUNK_BYTES", 8_000)
+        monkeypatch.setattr(rotation, "CHUNK_BYTES", 8_000)
         self.folder = tmp_path
         schedd = Schedd(tmp_path, limit_bytes=15_000, rotations=99)
         for cluster in range(1, 60):

@@ -15,10 +15,10 @@ import yaml
 
 from collector.record import Record
 from collector_htcondor.import_config import DONE, go_on
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.site import Site, end, eventually
 from tests.htcondor.schedd import START, Schedd, ad
 from tests.htcondor.standin import Pool
-from tests.site import Site, end, eventually
 
 PEER = Path(sys.executable).with_name("auditor-htcondor-collector")
 TESTCASES = Path(__file__).parents[1] / "testcases"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.site import eventually
 from tests.operation.machine import Container
-from tests.site import eventually
 
 CASES = Path(__file__).parents[1] / "testcases"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import LIMIT_S, eventually
+from tests.helpers.site import LIMIT_S, eventually
 
 SUITE = "bookworm"
 """Debian's release whose Python is a 3.11, as the one that builds the package here has to be."""

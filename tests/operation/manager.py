@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.site import LIMIT_S, Site
+from tests.helpers.site import LIMIT_S, Site
 
 
 class Manager:

@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.site import eventually
 from tests.operation.manager import service
-from tests.operation.test_lag import Paused
+from tests.operation.paused import Paused
 from tests.operation.watched import Watched, free_port
-from tests.site import eventually
 
 pytestmark = [
     pytest.mark.slow,

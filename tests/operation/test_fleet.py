@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import site
-from tests.auditor_server import RunningAuditor, start_auditor
 from tests.delivery.faulty_auditor import Cut, faulty_auditor
+from tests.helpers import site
+from tests.helpers.auditor_server import RunningAuditor, start_auditor
 from tests.operation.fleet import Fleet, Intervals, busiest, first_of_each, stored
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.site import LIMIT_S, end, eventually
+from tests.helpers.small_disk import small_disk
 from tests.operation.manager import service
 from tests.operation.watched import Watched, samples
-from tests.site import LIMIT_S, end, eventually
-from tests.small_disk import small_disk
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.site import LIMIT_S, NOBODY, Site, end, eventually
+from tests.helpers.stored import ids
 from tests.operation.manager import service
-from tests.operation.test_notify import names
-from tests.site import LIMIT_S, NOBODY, Site, end, eventually
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_pass_that_does_something_is_one_event_and_an_idle_one_none(
     with service(site) as (process, manager):
         for first in (0, 10, 20):
             site.log(*range(first, first + 10))
-            eventually(lambda first=first: len(names(auditor)) == first + 10)  # type: ignore[misc]
+            eventually(lambda first=first: len(ids(auditor)) == first + 10)  # type: ignore[misc]
         eventually(lambda: any("read" not in one for one in events(site, "polled")))
         manager.hear_until(lambda said: "STATUS" in said)
         assert end(process) == 0
@@ -177,7 +177,7 @@ def test_each_change_of_state_is_told_once(tmp_path: Path):
     log = tmp_path / "jobs.jsonl"
     site.log(1)
     with service(site) as (process, manager):
-        eventually(lambda: names(auditor) == ["jobs-1"])
+        eventually(lambda: ids(auditor) == ["jobs-1"])
         for number in (1, 2):
             auditor.kill()
             site.log(10 * number)
@@ -262,16 +262,16 @@ def test_a_reload_changes_level_and_interval(site: Site, auditor: RunningAuditor
     site.config.write_text(quiet)
     site.log(1)
     with service(site) as (process, manager):
-        eventually(lambda: names(auditor) == ["jobs-1"])
+        eventually(lambda: ids(auditor) == ["jobs-1"])
         site.log(2)
         for _ in range(5):
             manager.hear_until(lambda said: "STATUS" in said)
-        assert names(auditor) == ["jobs-1"]
+        assert ids(auditor) == ["jobs-1"]
         assert site.said() == ""
         site.config.write_text(text.replace("format: json", "format: json, level: debug"))
         process.send_signal(signal.SIGHUP)
         for number in (2, 3, 4):
-            eventually(lambda number=number: f"jobs-{number}" in names(auditor))  # type: ignore[misc]
+            eventually(lambda number=number: f"jobs-{number}" in ids(auditor))  # type: ignore[misc]
             site.log(number + 1)
         eventually(lambda: len(events(site, "polled")) > 10)
         assert end(process) == 0
@@ -286,7 +286,7 @@ def test_a_source_that_is_taken_out_and_put_back_goes_on_where_it_was(
     both = site.config.read_text()
     site.log(1, name="more")
     with service(site) as (process, manager):
-        eventually(lambda: names(auditor) == ["more-1"])
+        eventually(lambda: ids(auditor) == ["more-1"])
         site.logs = ["jobs"]
         site.write_config()
         manager.forget()
@@ -294,9 +294,9 @@ def test_a_source_that_is_taken_out_and_put_back_goes_on_where_it_was(
         manager.hear_until(lambda said: said.get("STATUS") == "1 sources")
         site.log(2, name="more")
         site.log(3)
-        eventually(lambda: names(auditor) == ["jobs-3", "more-1"])
+        eventually(lambda: ids(auditor) == ["jobs-3", "more-1"])
         site.config.write_text(both)
         process.send_signal(signal.SIGHUP)
-        eventually(lambda: names(auditor) == ["jobs-3", "more-1", "more-2"])
+        eventually(lambda: ids(auditor) == ["jobs-3", "more-1", "more-2"])
         assert end(process) == 0
     assert sum(one.get("read", 0) for one in events(site, "polled")) == 3

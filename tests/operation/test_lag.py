@@ -1,9 +1,7 @@
 """A source that falls behind, paused or failing, is told before the schedd removes its log."""
 
 import json
-import re
 import threading
-import time
 from collections.abc import Iterator, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,20 +11,20 @@ import pytest
 import structlog
 
 from collector.clock import utc_now
-from collector.collect import MappedSource
 from collector.config import Config, OutboxSection, mapping_of
 from collector.daemon import health
 from collector.daemon.poll import Poll
 from collector.outbox import Outbox, Verdict
+from collector.pipeline.sources import MappedSource
 from collector.source import Lag, find_plugin
-from collector.testing import context
-from collector_htcondor import history
+from collector.source.testing import context
+from collector_htcondor import rotation
 from collector_htcondor.source import HTCondorSection, HTCondorSource
-from tests.auditor_server import start_auditor
+from tests.helpers.auditor_server import start_auditor
+from tests.helpers.site import NOBODY, eventually
 from tests.htcondor.schedd import START, Schedd, ad
 from tests.operation.manager import service
-from tests.operation.watched import Watched
-from tests.site import NOBODY, eventually
+from tests.operation.paused import Paused
 
 T = START + 10_000
 
@@ -173,7 +171,7 @@ def test_a_source_that_cannot_be_read_falls_behind_by_the_clock(site: Site):
 
 def test_a_long_poll_tells_its_lag_meanwhile(site: Site, monkeypatch: pytest.MonkeyPatch):
     """A backlog of hours is seen to shrink."""
-    monkeypatch.setattr(history, "CHUNK_BYTES", 2000)
+    monkeypatch.setattr(rotation, "CHUNK_BYTES", 2000)
     site.limits.max_records = 1000
     for cluster in range(1, 40):
         site.now_s += 10
@@ -217,29 +215,6 @@ def test_a_little_that_is_unread_is_no_alarm_however_little_is_kept(site: Site):
 
 
 # ------------------------------------------------------------------ the daemon, the status
-
-
-class Paused(Watched):
-    """A site with a schedd, whose outbox is full after one record."""
-
-    def write_config(self) -> None:
-        super().write_config()
-        text = self.config.read_text().replace(
-            "min_free_bytes: 0}", "min_free_bytes: 0, max_records: 1}"
-        )
-        sources = (
-            "  - {name: ap1, plugin: htcondor, record_prefix: ap1, interval_s: 0.1,"
-            f" history: '{self.folder / 'history'}'}}\n"
-        )
-        self.config.write_text(re.sub("  - .*\n", lambda _: sources, text))
-
-    def rotate_unread(self) -> None:
-        """Lets the schedd write three jobs and rotate; the outbox has room for the first only."""
-        schedd, now_s = Schedd(self.folder), int(time.time())
-        for cluster, age_s in enumerate((10_000, 9_000, 100), 1):
-            schedd.append(ad(cluster, EnteredCurrentStatus=now_s - age_s))
-            if age_s > 100:
-                schedd.rotate()
 
 
 def test_the_daemon_and_the_status_tell_of_a_paused_source(tmp_path: Path):

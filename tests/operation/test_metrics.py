@@ -24,11 +24,11 @@ from collector.metrics import Metrics
 from collector.outbox import Outbox
 from collector.record import Component, Record
 from collector.source import Lag
-from tests.auditor_server import RunningAuditor, start_auditor
-from tests.example_plugin import FIRST_START
+from tests.helpers.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.example_plugin import FIRST_START
+from tests.helpers.site import LIMIT_S, NOBODY, Site, end, eventually
 from tests.operation.manager import service
 from tests.operation.watched import Watched, free_port, samples
-from tests.site import LIMIT_S, NOBODY, Site, end, eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.site import LIMIT_S, NOBODY, Site, end, eventually
+from tests.helpers.stored import ids
 from tests.operation.manager import service
-from tests.site import LIMIT_S, NOBODY, Site, end, eventually
 
 
 @pytest.fixture
@@ -27,11 +28,6 @@ def mute() -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def names(auditor: RunningAuditor) -> list[str]:
-    with auditor.client() as client:
-        return sorted(record.record_id for record in client.stream_query())
 
 
 def test_start_passes_and_end_are_told(site: Site):
@@ -111,7 +107,7 @@ def test_a_manager_that_reads_nothing_holds_up_nothing(site: Site, auditor: Runn
     with service(site) as (process, _):
         for number in range(15):
             site.log(number)
-            eventually(lambda number=number: f"jobs-{number}" in names(auditor))  # type: ignore[misc]
+            eventually(lambda number=number: f"jobs-{number}" in ids(auditor))  # type: ignore[misc]
         assert end(process) == 0
 
 
@@ -146,7 +142,7 @@ def test_a_reload_changes_sources_and_says_so(site: Site, auditor: RunningAudito
     """RELOADING with the monotonic time, then READY; the new source is read."""
     site.log(1)
     with service(site) as (process, manager):
-        eventually(lambda: names(auditor) == ["jobs-1"])
+        eventually(lambda: ids(auditor) == ["jobs-1"])
         site.logs = ["jobs", "more"]
         site.write_config()
         site.log(2, name="more")
@@ -156,7 +152,7 @@ def test_a_reload_changes_sources_and_says_so(site: Site, auditor: RunningAudito
         told = manager.hear_until(lambda said: said.get("RELOADING") == "1")[-1]
         assert before <= int(told["MONOTONIC_USEC"]) <= time.clock_gettime_ns(1) // 1000
         assert manager.hear_until(lambda said: "READY" in said)[-1]["STATUS"] == "2 sources"
-        eventually(lambda: names(auditor) == ["jobs-1", "more-2"])
+        eventually(lambda: ids(auditor) == ["jobs-1", "more-2"])
         assert end(process) == 0
 
 
@@ -180,7 +176,7 @@ def test_a_wrong_configuration_changes_nothing(
         process.send_signal(signal.SIGHUP)
         manager.hear_until(lambda said: "old one stays" in said.get("STATUS", ""))
         site.log(5)
-        eventually(lambda: names(auditor) == ["jobs-5"])
+        eventually(lambda: ids(auditor) == ["jobs-5"])
         assert end(process) == 0
     assert why in site.said()
 
@@ -208,7 +204,7 @@ def test_reloads_lose_no_job_and_count_none_twice(site: Site, auditor: RunningAu
             site.config.write_text(text.replace("interval_s: 0.1", f"interval_s: 0.{number + 1}"))
             process.send_signal(signal.SIGHUP)
             manager.hear_until(lambda said: "READY" in said)
-        eventually(lambda: len(names(auditor)) == 1000)
+        eventually(lambda: len(ids(auditor)) == 1000)
         assert end(process) == 0
-    assert names(auditor) == sorted(f"jobs-{number}" for number in range(1000))
+    assert ids(auditor) == sorted(f"jobs-{number}" for number in range(1000))
     assert site.said().count('"configuration changed"') == 20

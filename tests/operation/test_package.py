@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor
+from tests.helpers.auditor_server import RunningAuditor
 from tests.operation.machine import Machine, copied, marks, run
 
 ROOT = Path(__file__).parents[2]

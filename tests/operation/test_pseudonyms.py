@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from collector import pseudonyms
-from collector.config import mapping_of, parse
+from collector.config import mapping_of, parse, pseudonyms
 from collector.record import Meta, Record
 from collector.source import Source, find_plugin
 from collector_slurm.section import SlurmSection
-from tests.auditor_server import RunningAuditor
-from tests.example_plugin import FIRST_START
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.example_plugin import FIRST_START
+from tests.helpers.site import Site, end, eventually
 from tests.htcondor import cases as htcondor
 from tests.operation.manager import service
-from tests.site import Site, end, eventually
 from tests.slurm import standin as slurm
 
 DOCS = Path(__file__).parents[2] / "docs"

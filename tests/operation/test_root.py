@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.site import NOBODY, PATHS, Site, end, eventually, python_of_all
 from tests.operation.machine import folder_for_a_system
-from tests.site import NOBODY, PATHS, Site, end, eventually, python_of_all
 
 USER = "nobody"
 PYTHON = python_of_all()

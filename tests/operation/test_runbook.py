@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor
-from tests.certificates import Authority
-from tests.operation.test_notify import names
-from tests.site import Site, end, eventually
+from tests.helpers.auditor_server import RunningAuditor
+from tests.helpers.certificates import Authority
+from tests.helpers.site import Site, end, eventually
+from tests.helpers.stored import ids
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
 
@@ -31,7 +31,7 @@ def test_the_outbox_is_all_that_moves_to_another_host(
     old.log(*range(5))
     process = old.start("run")
     try:
-        eventually(lambda: len(names(auditor)) == 5)
+        eventually(lambda: len(ids(auditor)) == 5)
         eventually(lambda: "waiting  0 record" in old.run("status").stdout)
     finally:
         end(process, ended)
@@ -42,7 +42,7 @@ def test_the_outbox_is_all_that_moves_to_another_host(
     new.log(*range(5, 9))
     process = new.start("run")
     try:
-        eventually(lambda: len(names(auditor)) == 9)
+        eventually(lambda: len(ids(auditor)) == 9)
     finally:
         assert end(process) == 0
     assert "9 read, 9 records sent" in new.run("status").stdout

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.site import Site, end, eventually
 from tests.operation.manager import service
-from tests.site import Site, end, eventually
 
 pytestmark = pytest.mark.slow
 

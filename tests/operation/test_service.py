@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.auditor_server import RunningAuditor, running_auditor, start_auditor
-from tests.certificates import Authority
+from tests.helpers.auditor_server import RunningAuditor, running_auditor, start_auditor
+from tests.helpers.certificates import Authority
+from tests.helpers.site import eventually
 from tests.operation.installed import CONFIG, RECORDS, UNIT, Service
 from tests.operation.machine import Container, copied, marks
-from tests.site import eventually
 
 ROOT = Path(__file__).parents[2]
 pytestmark = marks

@@ -6,7 +6,7 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.site import Site
+from tests.helpers.site import Site
 
 Samples = dict[tuple[str, str], float]
 

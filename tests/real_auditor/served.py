@@ -21,7 +21,7 @@ import msgspec
 
 from collector.auditor.client import AuditorClientBuilder
 from collector.auditor.protocol import AuditorError
-from tests.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.auditor_server import RunningAuditor, start_auditor
 
 START_LIMIT_S = 60
 TABLE = (

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.auditor.server import running
+from collector.embedded.server import running
+from tests.real_auditor.address import real_url
 from tests.real_auditor.conversation import Step, differences, digest, hold, steps
 
 ANSWERS = Path(__file__).parent / "answers.txt"
-
-real_url = pytest.mark.skipif(
-    "AUDITOR_URL" not in os.environ,
-    reason="set AUDITOR_URL to the address of a real Auditor; the test leaves records in it",
-)
 
 
 @pytest.fixture

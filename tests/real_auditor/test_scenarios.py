@@ -24,8 +24,8 @@ from collector.auditor import (
     Value,
     protocol,
 )
-from collector.auditor.server import running
-from tests.real_auditor.test_conversation import real_url
+from collector.embedded.server import running
+from tests.real_auditor.address import real_url
 
 START = datetime(2021, 12, 6, 12, 0, 0, 79043, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from collector_slurm.columns import Columns
-from collector_slurm.output import rows_of
+from collector_slurm.command import environment
+from collector_slurm.rows import rows_of
 from collector_slurm.run import ENDED_STATES
-from collector_slurm.sacct import environment
 from tests.slurm.standin import captured, standin, written
 
 DELIMITER = "\x1f$unguessable$\x1f"

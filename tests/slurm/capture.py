@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from collector_slurm.columns import KEY_COLUMNS
-from collector_slurm.sacct import environment
+from collector_slurm.command import environment
 from tests.slurm.both_saccts import ENDED, FOREVER, FRAME, named
 from tests.slurm.cluster import Cluster, running_cluster
 from tests.slurm.workload import Workload

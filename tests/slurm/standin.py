@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.source import Batch, Context, Job
-from collector.testing import context
+from collector.source.testing import context
 from collector_slurm.columns import KEY_COLUMNS, Columns
 from collector_slurm.run import Run
 from collector_slurm.section import SlurmSection

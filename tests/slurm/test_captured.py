@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from collector.record import Record, decode
+from tests.slurm.sluid import sluid
 from tests.slurm.standin import CASES
-from tests.slurm.test_versions import sluid
 
 RELEASES = ("22.05", "24.11", "26.05")
 MIB = 1 << 20

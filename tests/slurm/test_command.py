@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.command import StoppedError, output_of
 from collector.source import SourceError
-from collector_slurm.sacct import environment
+from collector.source.command import StoppedError, output_of
+from collector_slurm.command import environment
 from tests.slurm.standin import program
 
 

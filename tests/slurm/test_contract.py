@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from collector.source import Context, Source
-from collector.testing import SourceContract
+from collector.source.testing import SourceContract
 from tests.slurm.standin import CAPTURED_AT, LOG, captured, source, standin, written
 
 

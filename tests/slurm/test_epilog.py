@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from collector.quantities import duration_s
+from collector.mapping.quantities import duration_s
 from collector.record import Record
-from tests.auditor_server import RunningAuditor, running_auditor
-from tests.site import PATHS, end, python_of_all
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.site import PATHS, end, python_of_all
 from tests.slurm.cluster import Cluster, UnavailableError, eventually, running_cluster
 from tests.slurm.workload import Workload
 

@@ -19,7 +19,7 @@ from collector.source import find_plugin
 from collector_slurm.import_config import DONE, convert, database, differences, go_on
 from collector_slurm.run import ENDED_STATES
 from collector_slurm.source import SlurmSource
-from tests.auditor_server import running_auditor
+from tests.helpers.auditor_server import running_auditor
 from tests.slurm import old_collector
 from tests.slurm.standin import CAPTURED_AT, captured, jobs, quiet, standin
 

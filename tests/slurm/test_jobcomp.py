@@ -1,184 +1,343 @@
-"""Lines of the jobcomp log are taken apart, and text that imitates keys forges nothing."""
+"""Runs of the jobcomp log: each once, with the right id and instant, whenever the log is read."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector_slurm.jobcomp import Entry, entries_of, values_of
-from tests.slurm.standin import LOG
-
-TEXT = st.text(
-    st.sampled_from("abc =()|;:,\t'\"/é🚀0") | st.characters(exclude_categories=["Cs", "Cc"])
+from collector.source import Batch, Job, Unreadable
+from collector_slurm.run import ENDED_STATES
+from collector_slurm.source import SlurmSource
+from tests.slurm.log_lines import line
+from tests.slurm.standin import (
+    CAPTURED_AT,
+    LOG,
+    filtered,
+    jobs,
+    program,
+    quiet,
+    row,
+    source,
+    standin,
+    written,
 )
-HEAD = "JobId={job} UserId=bob(1002) GroupId=staff(50) Name="
-MIDDLE = (
-    " JobState={state} Partition=batch TimeLimit=30 StartTime=2026-11-23T20:03:09"
-    " EndTime=2026-11-23T20:04:09 NodeList=node1 NodeCnt=1 ProcCnt=4 WorkDir="
-)
-SECOND = " ReservationName= Tres=cpu=4,mem=64M Account=physics QOS=normal WcKey="
-TAIL = (
-    " Cluster=lab SubmitTime=2026-11-23T20:02:58 EligibleTime=2026-11-23T20:02:58{ids}"
-    " DerivedExitCode=0:0 ExitCode=0:9 \n"
-)
+
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def line(
-    name: str = "wrap",
-    work_dir: str = "/home/bob",
-    wckey: str = "",
-    job: int = 48,
-    state: str = "COMPLETED",
-    ids: str = "",
-) -> str:
-    text = HEAD + "{name}" + MIDDLE + "{work_dir}" + SECOND + "{wckey}" + TAIL
-    return text.format(job=job, state=state, ids=ids, name=name, work_dir=work_dir, wckey=wckey)
+def over(path: Path, **keys: Any) -> SlurmSource:
+    return source(mode="jobcomp", jobcomp_path=path, **{"time_zone": "UTC", **keys})
 
 
-def entries(text: bytes, *, final: bool = False) -> list[Entry]:
-    return list(entries_of(text.splitlines(keepends=True), 0, final=final))
+def night(path: Path, ends: list[datetime]) -> list[Batch]:
+    """Reads a log in which runs of ten minutes ended at these instants, written in Berlin."""
+    path.write_text(
+        "".join(
+            line(number, *(f"{at.astimezone(BERLIN):%Y-%m-%dT%H:%M:%S}" for at in (end - TEN, end)))
+            for number, end in enumerate(ends, 1)
+        )
+    )
+    return list(over(path, time_zone="Europe/Berlin").poll(None))
 
 
-def test_a_line_has_the_values_under_the_names_that_sacct_has_for_them():
-    """So one mapping serves both modes."""
-    values = values_of(line(name="my job"))
-    assert values["JobName"] == "my job"
-    assert (values["User"], values["UID"], values["AllocCPUS"]) == ("bob", "1002", "4")
-    assert (values["ReqTRES"], values["ExitCode"]) == ("cpu=4,mem=64M", "0:9")
-    assert "Reservation" not in values
+TEN = timedelta(minutes=10)
+NIGHTS = [datetime(2026, 10, 24, 22, tzinfo=UTC), datetime(2026, 3, 28, 22, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("evening", NIGHTS)
+def test_no_run_is_an_hour_off_in_the_nights_when_clocks_change(tmp_path: Path, evening: datetime):
+    """A run every five minutes, through the repeated hour and through the skipped one."""
+    ends = [evening + timedelta(minutes=minutes) for minutes in range(0, 480, 5)]
+    found = jobs(night(tmp_path / "log", ends))
+    assert [job.stop_at for job in found.values()] == ends
+    assert [job.start_at for job in found.values()] == [end - TEN for end in ends]
+
+
+def test_the_repeated_hour_is_told_apart_across_polls(tmp_path: Path):
+    """The end of the last run that was read is in the checkpoint."""
+    ends = [NIGHTS[0] + timedelta(minutes=minutes) for minutes in range(0, 480, 15)]
+    whole = jobs(night(tmp_path / "log", ends))
+    lines = (tmp_path / "log").read_text().splitlines(keepends=True)
+    (tmp_path / "log").write_text("")
+    checkpoint, found = None, dict[str, Job]()
+    for text in lines:
+        with (tmp_path / "log").open("a") as file:
+            file.write(text)
+        batches = list(over(tmp_path / "log", time_zone="Europe/Berlin").poll(checkpoint))
+        found |= jobs(batches)
+        checkpoint = msgspec.json.decode(msgspec.json.encode(batches[-1].checkpoint))
+    assert {one.id: one.stop_at for one in found.values()} == {
+        one.id: one.stop_at for one in whole.values()
+    }
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_ids_do_not_depend_on_where_polls_begin_and_end(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+):
+    """The captured log, read in pieces cut anywhere, gives the same jobs as in one piece."""
+    text = LOG.read_bytes()
+    path = tmp_path_factory.mktemp("log") / "jobcomp.log"
+    path.write_bytes(text)
+    whole = jobs(over(path).poll(None))
+    checkpoint, found, unreadable = None, dict[str, Job](), 0
+    for cut in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4))), len(text)]:
+        path.write_bytes(text[:cut])
+        for batch in over(path).poll(checkpoint):
+            found |= {job.id: job for job in batch.jobs}
+            unreadable += len(batch.unreadable)
+            checkpoint = msgspec.json.decode(msgspec.json.encode(batch.checkpoint))
+    assert found == whole
+    assert unreadable == 1
+
+
+def test_runs_of_a_requeued_job_are_told_apart(tmp_path: Path):
+    """PENDING in the log is a run that was requeued; the next one is another run."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "PENDING")
+    second = line(7, "2026-01-03T10:00:00", "2026-01-03T11:00:00", "PREEMPTED")
+    third = line(7, "2026-01-09T10:00:00", "2026-01-09T11:00:00")
+    path.write_text(first + second + third)
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767434400", "7-1767952800"]
+
+
+@pytest.mark.parametrize("state", ["PENDING", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"])
+def test_whatever_ended_a_run_early_the_next_one_is_another(state: str, tmp_path: Path):
+    """Also when the job waited for days in between."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", state)
+    path.write_text(first + line(7, "2026-01-09T10:00:00", "2026-01-09T11:00:00"))
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767952800"]
+
+
+def test_a_failed_run_that_is_requeued_after_its_end_is_one_run(tmp_path: Path):
+    """The log has it once as FAILED and once as PENDING, with a later end, and then the next."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
+        + line(7, "2026-01-01T10:00:00", "2026-01-01T11:05:00", "PENDING")
+        + line(7, "2026-01-01T11:06:00", "2026-01-01T12:00:00")
+    )
+    found = [job for batch in over(path).poll(None) for job in batch.jobs]
+    assert [job.id for job in found] == ["7", "7", "7-1767265560"]
+
+
+def test_a_failed_run_that_requeues_itself_is_told_from_the_next(tmp_path: Path):
+    """RequeueExit: the log says FAILED, not PENDING, and then has the job again."""
+    path = tmp_path / "log"
+    first = line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED")
+    path.write_text(first + line(7, "2026-01-01T11:00:20", "2026-01-01T12:00:00"))
+    assert list(jobs(over(path).poll(None))) == ["7", "7-1767265220"]
+
+
+def test_a_finished_job_that_is_requeued_is_one_run_with_a_later_end(tmp_path: Path):
+    """The log has it twice, with the same start; 148 of the captured log is so."""
+    batches = list(over(LOG).poll(None))
+    twice = [job for batch in batches for job in batch.jobs if job.fields["JobID"] == "148"]
+    assert [job.id for job in twice] == ["148", "148", "148-1795464219"]
+    assert [job.stop_at for job in twice[:2] if job.stop_at] == [
+        datetime(2026, 11, 23, 20, 3, second, tzinfo=UTC) for second in (30, 33)
+    ]
+
+
+def test_the_pieces_of_a_resized_job_are_told_apart(tmp_path: Path):
+    """Both begin at the resize as far as the log knows; the first has no time, the second all."""
+    found = [job for job in jobs(over(LOG).poll(None)).values() if job.fields["JobID"] == "35"]
+    assert [job.id for job in found] == ["35", "35-1795464182"]
+    assert found[0].start_at == found[0].stop_at == found[1].start_at
+
+
+def test_jobs_that_will_not_run_again_are_forgotten(tmp_path: Path):
+    """The checkpoint does not grow with every requeued job that there ever was."""
+    path = tmp_path / "log"
+    requeued = [
+        line(job, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "PENDING") for job in (7, 8)
+    ]
+    ended = line(7, "2026-01-01T12:00:00", "2026-01-01T13:00:00")
+    path.write_text("".join([*requeued, ended]))
+    batches = list(over(path).poll(None))
+    assert set(batches[-1].checkpoint["firsts"]) == {"7", "8"}
+    for day, remembered in (("2026-01-03", {"8"}), ("2026-05-01", set())):
+        with path.open("a") as file:
+            file.write(line(9, f"{day}T10:00:00", f"{day}T11:00:00"))
+        batches = list(over(path).poll(batches[-1].checkpoint))
+        assert set(batches[-1].checkpoint["firsts"]) == remembered
+
+
+def test_filters_are_those_of_sacct(tmp_path: Path):
+    """What Slurm filters there is filtered here, and counted."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", Partition="gpu,batch")
+        + line(2, "2026-01-01T10:00:00", "2026-01-01T11:00:00", "FAILED", Partition="gpu")
+        + line(3, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+        + line(4, "2026-01-01T10:00:00", "2026-01-01T11:00:00", NodeList="(null)")
+    )
+    batches = list(over(path, partitions=["gpu"], states=["CD"], users=["1002"]).poll(None))
+    assert set(jobs(batches)) == {"1"}
+    assert filtered(batches) == {"not in states": 1, "not in partitions": 1, "never started": 1}
 
 
 @pytest.mark.parametrize(
-    ("ids", "job_id"),
+    ("code", "state"),
     [
-        ("", "48"),
-        (" ArrayJobId=38 ArrayTaskId=7", "38_7"),
-        (" HetJobId=47 HetJobOffset=1", "47+1"),
+        ("BF", "BOOT_FAIL"),
+        ("CA", "CANCELLED"),
+        ("CD", "COMPLETED"),
+        ("DL", "DEADLINE"),
+        ("F", "FAILED"),
+        ("NF", "NODE_FAIL"),
+        ("OOM", "OUT_OF_MEMORY"),
+        ("PR", "PREEMPTED"),
+        ("RQ", "REQUEUED"),
+        ("RS", "RESIZING"),
+        ("RV", "REVOKED"),
+        ("TO", "TIMEOUT"),
     ],
 )
-def test_job_ids_are_those_of_sacct(ids: str, job_id: str):
-    """JobId is the raw id; array and heterogeneous jobs are named by what they belong to."""
-    assert values_of(line(ids=ids))["JobID"] == job_id
-
-
-def test_a_requeued_run_is_called_so():
-    """The log calls it PENDING, which is what the job became."""
-    assert values_of(line(state="PENDING"))["State"] == "REQUEUED"
-
-
-@given(TEXT, TEXT, TEXT)
-def test_a_users_text_stays_where_it_is(name: str, work_dir: str, wckey: str):
-    """Blanks, pipes, equal signs and quotes in name, directory and WCKey shift nothing."""
-    values = values_of(line(name, work_dir, wckey))
-    assert values.get("JobName", "") in (name, "")
-    assert values.get("WorkDir", "") in (work_dir, "")
-    plain = values_of(line())
-    for key in set(plain) - {"JobName", "WorkDir", "WCKey"}:
-        assert values[key] == plain[key]
+def test_a_state_may_be_given_by_its_code_or_its_name(code: str, state: str, tmp_path: Path):
+    """As `sacct -s` takes it, so that one configuration serves both modes."""
+    path = tmp_path / "log"
+    in_log = {"REQUEUED": "PENDING"}.get(state, state)
+    path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00", in_log))
+    for name in (code, state, state.lower()):
+        assert set(jobs(over(path, states=[name]).poll(None))) == {"1"}
+    others = [one for one in ENDED_STATES if one != code]
+    assert not jobs(over(path, states=others).poll(None))
 
 
 @pytest.mark.parametrize(
-    "name", ["key=value Name=fake JobState=FAILED", "EndTime=2001-01-01T00:00:00", "x ExitCode=0:0"]
-)
-def test_keys_in_a_name_are_a_name(name: str):
-    """As they stand in the captured log."""
-    values = values_of(line(name))
-    assert values["JobName"] == name
-    assert (values["State"], values["End"]) == ("COMPLETED", "2026-11-23T20:04:09")
-
-
-FORGED = MIDDLE.format(state="FAILED").replace("ProcCnt=4", "ProcCnt=0")
-
-
-@pytest.mark.parametrize(
-    "forged",
+    ("keys", "kept"),
     [
-        line(name=f"x{FORGED}/tmp"),
-        line(work_dir=f"/tmp{FORGED}"),
-        line(work_dir=f"/tmp{SECOND.replace('physics', 'others')}"),
-        line(wckey=SECOND.replace("physics", "others")),
-        line(name=HEAD.format(job=99)),
+        ({"clusters": ["lab"]}, True),
+        ({"clusters": ["other"]}, False),
+        ({"groups": ["staff"]}, True),
+        ({"groups": ["50"]}, True),
+        ({"groups": ["other"]}, False),
+        ({"accounts": ["physics"]}, True),
+        ({"accounts": ["other"]}, False),
+        ({"qos": ["normal"]}, True),
+        ({"qos": ["other"]}, False),
+        ({"users": ["bob"]}, True),
+        ({"users": ["other"]}, False),
     ],
 )
-def test_a_line_that_can_be_read_in_two_ways_is_refused(forged: str):
-    """Whoever writes keys into his job's name or directory changes nobody's accounting."""
-    with pytest.raises(ValueError, match=r"once.*forge"):
-        values_of(forged)
+def test_every_filter_counts(keys: dict[str, list[str]], tmp_path: Path, *, kept: bool):
+    """A run stays if it has one of the names."""
+    path = tmp_path / "log"
+    path.write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00"))
+    assert bool(jobs(over(path, **keys).poll(None))) is kept
 
 
-def test_a_newline_in_a_name_is_put_together_again():
-    """The pieces of a broken line are one entry."""
-    text = line("new\nline").encode() + line("trailing\n", job=49).encode() + line(job=50).encode()
-    starts = [0, text.index(b"JobId=49"), text.index(b"JobId=50")]
-    assert [entry.position for entry in entries(text)] == starts
-    assert values_of(entries(text)[0].text.decode())["JobName"] == "new\nline"
+def test_an_entry_that_is_no_run_is_kept_with_its_reason(tmp_path: Path):
+    """The others are read."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(1, "2026-01-01T10:00:00", "2026-01-01T09:00:00")
+        + line(2, "unknown", "2026-01-01T09:00:00")
+        + line(3, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+    )
+    (batch,) = over(path).poll(None)
+    assert [job.id for job in batch.jobs] == ["3"]
+    assert "is before StartTime" in batch.unreadable[0].reason
+    assert "does not match format" in batch.unreadable[1].reason
+    assert batch.unreadable[1].where == f"{path}:{len(path.read_text().splitlines()[0]) + 1}"
+    for one in batch.unreadable:
+        assert isinstance(over(path).parse(one.raw, one.where), Unreadable)
 
 
-def test_a_whole_line_in_a_name_is_no_line():
-    """A name with a newline and another job's complete line is refused, and not two jobs."""
-    text = line("x\n" + line(job=99)).encode() + line(job=50).encode()
-    first, second = entries(text)
-    with pytest.raises(ValueError, match="forge"):
-        values_of(first.text.decode())
-    assert values_of(second.text.decode())["JobID"] == "50"
+def test_a_backfill_reads_rotated_files_too(tmp_path: Path):
+    """And no more than the period that was asked for."""
+    path = tmp_path / "log"
+    path.with_name("log.1").write_text(line(1, "2026-01-01T10:00:00", "2026-01-01T11:00:00"))
+    path.write_text(line(2, "2026-01-02T10:00:00", "2026-01-02T11:00:00"))
+    since, until = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 2, 11, tzinfo=UTC)
+    assert set(jobs(over(path).backfill(since, until))) == {"1"}
+    assert set(jobs(over(path).backfill(since, until + timedelta(seconds=1)))) == {"1", "2"}
 
 
-@given(st.integers(0, 3000))
-def test_a_line_that_is_not_complete_is_left_for_later(cut: int):
-    """Wherever the log ends, what is yielded are whole entries, and the rest comes later."""
-    text = line("new\nline").encode() + line(job=49).encode() + line(job=50).encode()
-    before = [one for one in text[:cut].splitlines(keepends=True) if one.endswith(b"\n")]
-    found = list(entries_of(before, 0, final=False))
-    assert found == entries(text)[: len(found)]
-    end = found[-1].end if found else 0
-    rest = list(entries_of(text[end:].splitlines(keepends=True), end, final=False))
-    assert [*found, *rest] == entries(text)
+def test_a_backfill_takes_the_last_word_on_a_run_that_the_log_has_twice(tmp_path: Path):
+    """148 was sent with the later end already: the line with the earlier one corrects nothing."""
+    path, day = tmp_path / "log", timedelta(days=1)
+    path.write_bytes(LOG.read_bytes())
+    path.rename(path.with_name("log.1"))
+    path.write_text(line(999, "2026-11-23T21:00:00", "2026-11-23T21:00:01"))
+    last = datetime(2026, 11, 23, 20, 3, 33, tzinfo=UTC)
+    batches = list(over(path).backfill(last - day, last + day))
+    assert [job.stop_at for batch in batches for job in batch.jobs if job.id == "148"] == [last]
+    assert len(jobs(batches)) == 166
+    assert "148" not in jobs(over(path).backfill(last - day, last))
 
 
-def test_a_line_that_never_ends_is_told_when_the_file_is_over():
-    """In a rotated file nothing will complete it; what stands after it is read."""
-    torn = line().encode()[:200] + b"\n"
-    (first, second) = entries(torn + line(job=49).encode(), final=True)
-    assert first.broken is not None
-    assert (first.text, second.broken) == (torn, None)
+def test_a_backfill_takes_no_later_job_with_the_same_id_for_the_same_run(tmp_path: Path):
+    """Ids began anew meanwhile: both jobs are told, and what has the id already is kept apart."""
+    path = tmp_path / "log"
+    path.write_text(
+        line(7, "2026-01-01T10:00:00", "2026-01-01T11:00:00")
+        + line(7, "2026-06-01T10:00:00", "2026-06-01T11:00:00", "PENDING")
+    )
+    year = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    found = [job.start_at.month for batch in over(path).backfill(*year) for job in batch.jobs]
+    assert found == [1, 6]
 
 
-def test_a_broken_line_does_not_swallow_the_log():
-    """When no end comes for very long, the line is given up and the others are read."""
-    torn = line().encode()[:200] + b"\n"
-    text = torn + b"".join(line(job=number).encode() for number in range(500))
-    found = entries(text)
-    assert found[0].text == torn
-    assert len(found) > 300
+def test_the_other_mode_goes_on_where_this_one_ended(tmp_path: Path):
+    """A site that changes from the log to slurmdbd leaves nothing out."""
+    checkpoint = list(over(LOG).poll(None))[-1].checkpoint
+    now = datetime.fromtimestamp(checkpoint["ended"] + 60, UTC)
+
+    start, end = str(checkpoint["ended"] - 60), str(checkpoint["ended"] + 1)
+    sacct = standin(tmp_path, written(tmp_path, [row("999", Submit=start, Start=start, End=end)]))
+    assert set(jobs(source(quiet(now), sacct=sacct).poll(checkpoint))) == {"999"}
 
 
-def test_text_that_is_no_line_is_told():
-    """It is kept, with what was expected."""
-    (first, second) = entries(b"garbage\n" + line().encode())
-    assert "expected a line that begins with JobId=" in (first.broken or "")
-    assert second.broken is None
+def test_the_other_mode_begins_as_at_first_when_this_one_read_no_run(tmp_path: Path):
+    """A log of jobs that never ran says of no time that all until then was read; 1970 is none."""
+    log = tmp_path / "log"
+    log.write_text(line(1, "2026-11-24T00:00:00", "2026-11-24T00:00:00", NodeList="(null)"))
+    checkpoint = list(over(log).poll(None))[-1].checkpoint
+    first, *_ = source(sacct=standin(tmp_path), window_s=9000).poll(checkpoint)
+    assert first.checkpoint["until"] > CAPTURED_AT.timestamp() - 86400
 
 
-def test_a_line_that_slurmctld_cut_does_not_take_the_next_one_with_it():
-    """Slurm 22.05 writes 1023 bytes and no newline; job 64 of the captured log is so."""
-    found = entries(LOG.read_bytes())
-    (cut,) = [entry for entry in found if entry.broken]
-    assert cut.text.startswith(b"JobId=64 ")
-    assert len(cut.text) == 1023
-    after = found[found.index(cut) + 1]
-    assert after.position == cut.end
-    assert values_of(after.text.decode("latin-1"))["JobName"] == "latin1-éè"
+def test_a_check_says_how_much_there_is(tmp_path: Path):
+    """Or that there is nothing."""
+    (finding,) = over(LOG).check()
+    assert finding.ok
+    assert "1 files with 78600 bytes, in time of UTC" in finding.text
+    (missing,) = over(tmp_path / "log").check()
+    assert not missing.ok
 
 
-def test_two_lines_that_were_cut_are_both_told():
-    """Each 1023 bytes begin a new entry."""
-    long = line("L" * 900).encode()[:1023]
-    found = entries(long + long + line(job=50).encode())
-    assert [entry.broken is None for entry in found] == [False, False, True]
+def test_without_a_time_zone_the_machines_is_meant():
+    """Its rules of that day, and not today's offset."""
+    (finding,) = source(mode="jobcomp", jobcomp_path=LOG).check()
+    assert finding.ok
 
 
-def test_a_head_elsewhere_in_a_line_is_not_taken_for_a_job():
-    """A crash of slurmctld within a line joins two jobs: neither gets the other's values."""
-    joined = line().encode()[:150] + line(job=49).encode()
-    (entry,) = entries(joined)
-    with pytest.raises(ValueError, match="JobId=… UserId=… once"):
-        values_of(entry.text.decode())
+@pytest.mark.parametrize(
+    ("sacct", "read"),
+    [
+        ("echo slurm-wlm 24.11.5", []),
+        ("echo slurm-wlm 26.05.5", []),
+        ("echo slurm-wlm 22.05.8", ["999"]),
+        ("echo sacct: fatal: no slurm.conf >&2; exit 1", ["999"]),
+    ],
+)
+def test_a_name_that_imitates_a_cut_line_forges_nothing_where_lines_are_not_cut(
+    sacct: str, read: list[str], tmp_path: Path
+):
+    """Slurm 22.05 cuts after 1023 bytes, and what follows is another job's; newer ones do not."""
+    before, _, after = line(7, "2026-11-23T20:03:09", "2026-11-23T20:04:09").partition("wrap")
+    forged = "JobId=999 UserId=root(0) GroupId=root(0) Name=x"
+    (tmp_path / "log").write_text(before + "F" * (1023 - len(before)) + forged + after)
+    batches = list(over(tmp_path / "log", sacct=program(tmp_path, sacct)).poll(None))
+    assert list(jobs(batches)) == read
+    (unreadable,) = (one for batch in batches for one in batch.unreadable)
+    assert ("could forge" if not read else "cut after 1023 bytes") in unreadable.reason

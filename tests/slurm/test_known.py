@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collector.source import Batch
-from collector_slurm import slurmdbd
+from collector_slurm import sacct
 from collector_slurm.known import Known
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import jobs, program, quiet, row, run_of, source, standin, written
@@ -79,7 +79,7 @@ def test_a_run_that_slurmdbd_did_not_know_whole_is_read_again(tmp_path: Path):
 
 def test_a_batch_that_was_not_stored_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A full outbox ends a poll within it; what came before stays known."""
-    monkeypatch.setattr(slurmdbd, "BATCH_RUNS", 2)
+    monkeypatch.setattr(sacct, "BATCH_RUNS", 2)
     watched = Watched(tmp_path, *runs(1))
     watched.write(*runs(1, 2, 3, 4, 5, 6))
     poll = watched.source.poll(watched.checkpoint)

@@ -11,8 +11,8 @@ import pytest
 
 from collector.source import Lag, SourceError
 from collector_slurm.source import SlurmSource
+from tests.slurm.log_lines import line
 from tests.slurm.standin import program, quiet, row, source, standin, written
-from tests.slurm.test_jobcomp_log import line
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.slurm import test_cluster
 from tests.slurm.cluster import Cluster, UnavailableError, running_cluster
+from tests.slurm.cluster_promises import *  # noqa: F403 - its tests and their fixture
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 SUITES = ("trixie", "testing")
@@ -23,12 +23,6 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             yield cluster
     except UnavailableError as error:
         pytest.skip(f"no Slurm cluster: {error}")
-
-
-collecting = test_cluster.collecting
-globals().update(
-    {name: test for name, test in vars(test_cluster).items() if name.startswith("test_")}
-)
 
 
 def test_this_slurm_is_newer(cluster: Cluster):

@@ -12,6 +12,7 @@ from collector.record import Record
 from collector.source import Job, find_plugin
 from collector_slurm.columns import KEY_COLUMNS, USAGE, Columns
 from collector_slurm.source import SlurmSource
+from tests.slurm.sluid import sluid
 from tests.slurm.standin import CAPTURED_AT, CASES, captured, jobs, quiet, standin, written
 
 OFFERS = {
@@ -22,13 +23,6 @@ RELEASES = list(OFFERS)
 OLDEST, NEWEST = "22.05", "26.05"
 HOSTILE = "x|y\n1\x1flab\x1f1\x1fCOMPLETED\x1f\n"
 FREE_TEXT = {"Extra", "Licenses", "StdErr", "StdIn", "StdOut", "SubmitLine"}
-BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def sluid(number: int) -> str:
-    """A run's DBIndex as newer releases print it: s, and 13 digits of Crockford's base 32."""
-    digits = [BASE32[number >> shift & 31] for shift in range(60, -5, -5)]
-    return "s" + "".join(digits)
 
 
 def rows_as(release: str) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from collector.record import Record
-from tests.auditor_server import RunningAuditor, running_auditor
+from tests.helpers.auditor_server import RunningAuditor, running_auditor
 from tests.slurm.cluster import Cluster, UnavailableError, eventually, running_cluster
 from tests.slurm.workload import Workload
 

@@ -1,0 +1,142 @@
+"""What the mapping rules in the YAML file may say; `mapping.py` applies them."""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from collector.mapping.arithmetic import Expression
+from collector.record import check_name
+
+Kind = Literal["text", "integer", "number", "duration", "memory", "id"]
+
+
+class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Holds when the field is known and the pattern is found in it (`re.search`)."""
+
+    field: str
+    """The name of a field."""
+    matches: str
+    """A regular expression, found anywhere in the field's text unless anchored by ^ and $."""
+
+    def __post_init__(self) -> None:
+        pattern(self.matches)
+
+
+class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How one value is made: exactly one of `value`, `field` and `expr` says from what.
+
+    The other keys apply in this order: only_if, item, matches, type, factor, pseudonym, default.
+    """
+
+    value: str | int | float | list[str] | None = None
+    """A constant; for meta also a list of texts."""
+    field: str | None = None
+    """The name of a field."""
+    expr: str | None = None
+    """Arithmetic over fields: numbers, names, + - * / ( ), min max round ceil floor abs."""
+    item: str | None = None
+    """One entry of a structured field: of JSON (dotted path), or of `key=value,key=value`."""
+    matches: str | None = None
+    """Regular expression to be found in the text; its group 1, if it has one, is the value."""
+    type: Kind | None = None
+    """What the text stands for: text (default for meta), number (default for components and
+    scores), integer, duration (→ seconds), memory (→ bytes), id (drops a trailing `(number)`)."""
+    factor: float | None = None
+    """The number is multiplied by it, e.g. 0.001 for ms → s."""
+    pseudonym: bool = False
+    """For meta: whether a keyed hash of the text stands for it, so that it names nobody."""
+    default: str | int | float | None = None
+    """The value when there is none; taken as it stands."""
+    optional: bool = False
+    """Leave the value out when there is none; otherwise the job is rejected."""
+    only_if: Condition | list[Condition] | None = None
+    """The rule counts only if all conditions hold."""
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("value", "field", "expr") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expected exactly one of value, field and expr, "
+                f"not {' and '.join(given) or 'none of them'}"
+            )
+        if self.matches is not None:
+            pattern(self.matches)
+        if self.expr is not None:
+            Expression(self.expr)
+        if self.factor is not None and self.type in ("text", "id"):
+            raise ValueError(f"factor does not go with type {self.type}")
+        if given == ["value"]:
+            texts = self.value if isinstance(self.value, list) else [self.value]
+            for text in texts:
+                if isinstance(text, str):
+                    check_name(text, "value")
+            for key in ("item", "matches", "type", "factor", "pseudonym", "default"):
+                given_too = getattr(self, key)
+                if given_too is not None and given_too is not False:
+                    raise ValueError(f"{key} does not go with value, which is taken as it stands")
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of all fields that its value depends on."""
+        found = {condition.field for condition in several(self.only_if)}
+        if self.field is not None:
+            found.add(self.field)
+        return found if self.expr is None else found | Expression(self.expr).fields
+
+
+class ComponentRule(Rule, kw_only=True, forbid_unknown_fields=True):
+    """A rule for an amount, with the scores of the component."""
+
+    scores: dict[str, Rule | str | list[Rule | str]] = {}
+    """Name → rule; a score that has no value is left out."""
+
+
+Rules = Rule | str | list[Rule | str]
+"""A rule; the name of a field; or rules of which the first that gives a value counts."""
+
+ComponentRules = ComponentRule | str | list[ComponentRule | str]
+
+
+class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`mapping:` of a source; entries replace the plugin's defaults by name, null removes one."""
+
+    meta: dict[str, Rules | None] = {}
+    """Meta key → rule."""
+    components: dict[str, ComponentRules | None] = {}
+    """Component name → rule. The defaults stand first, in their order."""
+
+    def over(self, defaults: "MappingSection") -> "MappingSection":
+        """This section over the defaults."""
+        meta = {**defaults.meta, **self.meta}
+        components = {**defaults.components, **self.components}
+        return MappingSection(
+            meta={name: rules for name, rules in meta.items() if rules is not None},
+            components={name: rules for name, rules in components.items() if rules is not None},
+        )
+
+
+def fields_of(rules: Rules | ComponentRules) -> set[str]:
+    """The names of all fields that the value of rules depends on."""
+    return set().union(
+        *({rule} if isinstance(rule, str) else rule.fields for rule in several(rules))
+    )
+
+
+def several(given: Any) -> list[Any]:
+    """What may stand alone or in a list, or not at all, as a list."""
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Compiles a regular expression of the configuration.
+
+    Raises:
+        ValueError: when it is none, with the reason.
+    """
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from None

@@ -1,0 +1,75 @@
+"""Makes of a configuration the parts that run: sources with their mappings, outbox, sender."""
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
+from collector.clock import Now, utc_now
+from collector.config import AuditorSection, Config, ConfigError
+from collector.config.keyfile import exposed
+from collector.config.yamlfile import Mistake
+from collector.logs import Log
+from collector.outbox import Outbox
+from collector.pipeline.sources import MappedSource, make_sources
+from collector.sender import Sender
+
+
+class Parts(msgspec.Struct):
+    """What the daemon and the backfill are made of."""
+
+    sources: list[MappedSource]
+    outbox: Outbox
+    sender: Sender
+
+
+def make_client(section: AuditorSection) -> AuditorClientBlocking:
+    """A client for the Auditor of the configuration.
+
+    Raises:
+        ConfigError: for certificates that cannot be used.
+    """
+    tls = section.tls
+    if tls.key is not None and (why := exposed(tls.key)) is not None:
+        raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls.key", why)])
+    builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
+    try:
+        if tls.certificate and tls.key:
+            builder.with_tls(tls.certificate, tls.key)
+        if tls.ca:
+            builder.with_ca(tls.ca)
+        return builder.build_blocking()
+    except ValueError as error:
+        raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls", str(error))]) from error
+
+
+@contextlib.contextmanager
+def assemble(
+    config: Config, log: Log, stop: threading.Event, now: Now = utc_now
+) -> Iterator[Parts]:
+    """Opens everything; closes it at the end of the `with`.
+
+    Raises:
+        ConfigError: for sections that contradict each other, and unusable certificates or keys.
+        OutboxError: when the outbox cannot be opened.
+    """
+    sources = make_sources(config, log, stop, now)
+    with (
+        make_client(config.auditor) as client,
+        Outbox.open(config.outbox.path, now=now, limits=config.outbox) as outbox,
+    ):
+        if outbox.set_aside is not None:
+            log.error(
+                "outbox was damaged; a new one is begun",
+                kept_aside=str(outbox.set_aside),
+                todo=f"auditor-collector outbox export --file {outbox.set_aside} shows what waited"
+                " in it; a backfill of the days of its life brings the rest, once",
+            )
+        sender = Sender(
+            outbox, client, config.sender, log=log, now=now, random=random.random, stop=stop
+        )
+        yield Parts(sources, outbox, sender)

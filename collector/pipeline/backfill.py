@@ -1,0 +1,171 @@
+"""A past period, once: reads it from the sources, and sees that all of it reaches the Auditor.
+
+It shares the outbox and its ledger with a daemon that may be running, and touches no checkpoint.
+Records that were sent before are known by the ledger, or by the Auditor, and not sent again, so
+repeating a backfill is harmless. A backfill that is killed has lost nothing: what it has put is
+sent by the daemon, or by the next backfill; the rest is read again when it is repeated.
+"""
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from collector.logs import Log
+from collector.outbox import Outbox
+from collector.pipeline.collect import Collected, left_out, reason_of, store
+from collector.pipeline.sources import MappedSource
+from collector.sender import Sender
+from collector.source import Batch
+
+Progress = Callable[[str, float | None, Collected], None]
+"""Called after each batch: the source's name, the share that is read (0 to 1), the sums so far."""
+
+_LOOK_S = 0.5
+
+
+class Summary(msgspec.Struct):
+    """What became of the jobs of a period."""
+
+    read: int = 0
+    filtered: int = 0
+    stored: int = 0
+    """Records and stop times that the Auditor took."""
+    already_there: int = 0
+    """Known by the ledger, waiting before, or found in the Auditor."""
+    rejected: int = 0
+    """Here, or by the Auditor."""
+    waiting: int = 0
+    """Not delivered yet."""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether every job that is to be accounted is in the Auditor."""
+        return not self.rejected and not self.waiting
+
+
+def backfill(
+    sources: Sequence[MappedSource],
+    outbox: Outbox,
+    since: datetime,
+    until: datetime,
+    *,
+    origin: str,
+    progress: Progress,
+) -> Collected:
+    """Puts the runs that ended in a period into the outbox.
+
+    Args:
+        sources: to read.
+        outbox: where the records are stored; its checkpoints stay as they are.
+        since: start of the period, aware.
+        until: its end, which is not in it.
+        origin: name of this backfill, under which its counts are kept.
+        progress: told after each batch.
+
+    Returns:
+        What became of the jobs, in sum.
+
+    Raises:
+        SourceError: when a source cannot be read in full; what was read is stored.
+        OutboxFullError: when there is no room; likewise.
+    """
+    total = Collected()
+    for mapped in sources:
+        for batch in mapped.source.backfill(since, until):
+            store(batch, mapped, outbox, total, origin=origin)
+            progress(mapped.name, batch.progress, total)
+    return total
+
+
+def dry_run(
+    sources: Sequence[MappedSource], since: datetime, until: datetime, progress: Progress
+) -> tuple[Collected, Counter[str]]:
+    """Reads and maps a period, and stores nothing.
+
+    Returns:
+        What would become of its jobs, as far as sources and mapping decide it, and how often each
+        reason for leaving out or rejecting a job was given.
+    """
+    total, reasons = Collected(), Counter[str]()
+    for mapped in sources:
+        for batch in mapped.source.backfill(since, until):
+            _try(batch, mapped, total, reasons)
+            progress(mapped.name, batch.progress, total)
+    return total, reasons
+
+
+def _try(batch: Batch, mapped: MappedSource, total: Collected, reasons: Counter[str]) -> None:
+    total.read += batch.read
+    total.filtered += sum(batch.filtered.values())
+    total.rejected += len(batch.unreadable)
+    reasons.update(batch.filtered)
+    reasons.update(unreadable.reason for unreadable in batch.unreadable)
+    for job in batch.jobs:
+        if reason := left_out(job, mapped.source.section, mapped.mapping):
+            total.filtered += 1
+            reasons[reason] += 1
+            continue
+        try:
+            mapped.mapping.record(job).encode()
+            total.new += 1
+        except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
+            total.rejected += 1
+            reasons[reason_of(error)] += 1
+
+
+@contextlib.contextmanager
+def sending(sender: Sender, log: Log) -> Iterator[None]:
+    """Sends what waits, on a thread of its own, inside the `with`.
+
+    Only one process sends: where a daemon runs on the same outbox, it does, and this one waits.
+    """
+    ended = threading.Event()
+
+    def drain() -> None:
+        told = False
+        while not ended.is_set():
+            if sender.run_pass().elsewhere and not told:
+                log.info("another process sends on this outbox; waiting for it")
+                told = True
+            ended.wait(_LOOK_S)
+
+    thread = threading.Thread(target=drain, name="sender", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def wait_until_sent(outbox: Outbox, newest_id: int, stop: threading.Event) -> None:
+    """Waits until nothing is left of what was put up to an id, or the stop event is set."""
+    while outbox.waiting_up_to(newest_id) and not stop.wait(_LOOK_S):
+        pass
+
+
+def summary_of(outbox: Outbox, origin: str, put: Collected, newest_id: int) -> Summary:
+    """What became of a backfill, by the outbox's books.
+
+    Args:
+        outbox: that it went through.
+        origin: of the backfill.
+        put: what was put.
+        newest_id: of the outbox when all was put.
+    """
+    sums: Counter[str] = Counter()
+    for (_, of, outcome, _), count in outbox.status().counts.items():
+        if of == origin:
+            sums[outcome] += count
+    return Summary(
+        read=put.read,
+        filtered=put.filtered,
+        stored=sums["sent"] + sums["completed"],
+        already_there=put.known + sums["already_there"],
+        rejected=put.rejected + sums["refused"],
+        waiting=outbox.waiting_up_to(newest_id),
+    )

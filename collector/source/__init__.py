@@ -1,0 +1,39 @@
+"""All that the author of a source plugin needs: the contract, commands, and tests to run on it.
+
+`contract.py` says what a source is, `command.py` runs a scheduler's commands, and `testing.py`
+(which needs pytest) is the contract as tests. `docs/write-a-source.md` shows how they are used.
+"""
+
+from collector.source.contract import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Lag,
+    Source,
+    SourceError,
+    Stop,
+    UnknownPluginError,
+    Unreadable,
+    Value,
+    find_plugin,
+    installed_plugins,
+)
+
+__all__ = [
+    "Batch",
+    "Checkpoint",
+    "Context",
+    "Finding",
+    "Job",
+    "Lag",
+    "Source",
+    "SourceError",
+    "Stop",
+    "UnknownPluginError",
+    "Unreadable",
+    "Value",
+    "find_plugin",
+    "installed_plugins",
+]

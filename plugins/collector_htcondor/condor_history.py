@@ -1,0 +1,282 @@
+"""Reads the history of schedds elsewhere, by calling `condor_history` for windows of time.
+
+- *Every job.* A poll asks for what ended since the window that was read in full last, and again for
+  `overlap_s` before it; now and then for the last `rescan_s`, since a job comes into the history
+  only when it leaves the queue. A job that is read twice has one id.
+- *Nothing half.* A checkpoint moves to the end of a window after the command has ended well and all
+  of its answer is given. Each schedd has its own: one that fails stops no other, and is told.
+- *No limit unseen.* A schedd looks through its newest ads only (HISTORY_HELPER_MAX_HISTORY: 10,000
+  before HTCondor 24.12), and says nothing when that cuts an answer; so to halve the window would
+  change nothing. `-scanlimit` lifts the limit where the schedd lets it; and each poll also asks for
+  the newest job of the poll before, the anchor. If that does not come, what lies between the two
+  polls is out of reach, be it by the limit or by rotation, and is told as a gap.
+
+`-since` and `-completedsince` are not used: they stop at the first ad that left the queue late.
+Source: `condor_history` of HTCondor 25.14, see `docs/htcondor.md`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+
+import msgspec
+
+from collector.source import (
+    Batch,
+    Checkpoint,
+    Context,
+    Finding,
+    Job,
+    Lag,
+    SourceError,
+    Unreadable,
+)
+from collector.source.command import StoppedError
+from collector_htcondor import command
+from collector_htcondor.checkpoint import understood
+from collector_htcondor.jobs import JobReader
+from collector_htcondor.rotation import left_queue
+from collector_htcondor.section import HTCondorSection
+
+_BATCH_ADS = 1000
+_GLOBAL_JOB_ID = re.compile(rb"\nGlobalJobId = ([^\n]*)")
+_NO_LIMIT = "2000000000"
+_HERE = ""
+"""Stands for the schedd of this machine."""
+
+
+class Reached(msgspec.Struct, forbid_unknown_fields=True):
+    """How far the history of one schedd has been read."""
+
+    until: int
+    """Jobs that ended before this epoch second have been read."""
+    rescanned: int
+    """When a deeper re-scan was last finished, in epoch seconds."""
+    anchor: str | None = None
+    """GlobalJobId of the newest job that was read, as it stands in its ad."""
+
+
+class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
+    schedds: dict[str, Reached] = {}
+
+
+class _Window(msgspec.Struct):
+    """What is asked for at once: the jobs that entered their last state in a stretch of time."""
+
+    begin: int
+    end: int
+    new_from: int = 0
+    """Jobs that are not accounted count when they ended since then; before, they were counted."""
+    removed_only: bool = False
+    """Only jobs that were removed: they may have ended earlier."""
+    anchor: str | None = None
+    """A job that is asked for too, until it has come."""
+    newest: str | None = None
+    """The newest job that came."""
+
+
+class CondorHistory:
+    """Reads the history of one schedd, or several, through `condor_history`."""
+
+    def __init__(self, section: HTCondorSection, context: Context, reader: JobReader) -> None:
+        self._section, self._context, self._reader = section, context, reader
+        self._names = section.schedd_names or [_HERE]
+
+    def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
+        """Reads what ended since the checkpoint, schedd by schedd; see `Source.poll`."""
+        reached = understood(checkpoint, _Checkpoint, "condor_history").schedds
+
+        def read(name: str) -> Iterator[Batch]:
+            for batch, at in self._poll(name, reached.get(name)):
+                reached[name] = at
+                batch.checkpoint = msgspec.to_builtins(_Checkpoint(reached))
+                yield batch
+
+        yield from self._isolated(read)
+
+    def lag(self, checkpoint: Checkpoint | None) -> Lag:
+        """Of the schedd that is furthest behind, beyond what the next poll is due to ask for; see
+        `Source.lag`. How far back its history reaches is not known here.
+        """
+        reached = understood(checkpoint, _Checkpoint, "condor_history").schedds
+        section, now = self._section, self._context.now().timestamp()
+        until = min((reached.get(name) or self._begin(now)).until for name in self._names)
+        return Lag(max(0.0, now - until - section.settle_s - section.interval_s))
+
+    def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
+        """Reads what ended in a period; see `Source.backfill`."""
+        now = _ceil(self._context.now().timestamp())
+        begin, end = _ceil(since.timestamp()), min(_ceil(until.timestamp()), now)
+
+        def read(name: str) -> Iterator[Batch]:
+            self._tell_if_shorter(name, begin)
+            later = [_Window(*one, new_from=now, removed_only=True) for one in self._cut(end, now)]
+            for window in [*(_Window(*one) for one in self._cut(begin, end)), *later]:
+                for batch in self._window(name, window):
+                    batch.jobs = [job for job in batch.jobs if _within(job, since, until)]
+                    if batch.progress is not None:
+                        batch.progress = (window.end - begin) / (now - begin)
+                    yield batch
+
+        yield from self._isolated(read)
+
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+        """Makes a job of an ad; see `Source.parse`."""
+        found = self._reader.job(raw, where)
+        return Unreadable(raw, where, found) if isinstance(found, str) else found
+
+    def check(self) -> Iterator[Finding]:
+        """Asks each schedd for one job; see `Source.check`."""
+        for name in self._names:
+            shown = name or "the schedd of this machine"
+            try:
+                with self._asked(name, "true", "-limit", "1") as found:
+                    said = "its history answers" if len(found) else "its history is empty"
+                    yield Finding(ok=True, text=f"{shown}: {said}")
+            except SourceError as error:
+                yield Finding(ok=False, text=f"{shown}: {error}")
+
+    def _isolated(self, read: Callable[[str], Iterator[Batch]]) -> Iterator[Batch]:
+        """Reads each schedd, whatever becomes of the others.
+
+        Raises:
+            SourceError: at the end, for those that could not be read.
+        """
+        failed: list[str] = []
+        for number, name in enumerate(self._names):
+            try:
+                for batch in read(name):
+                    if batch.progress is not None:
+                        batch.progress = (number + batch.progress) / len(self._names)
+                    yield batch
+                    if self._context.stop.is_set():
+                        return
+            except StoppedError:
+                return
+            except SourceError as error:
+                failed.append(str(error))
+        if failed:
+            raise SourceError("; ".join(failed))
+
+    def _poll(self, name: str, before: Reached | None) -> Iterator[tuple[Batch, Reached]]:
+        section, now = self._section, int(self._context.now().timestamp())
+        limit = now - int(section.settle_s)
+        at = before or self._begin(now)
+        at.until = min(at.until, limit)  # later only if the clock was ahead
+        new_from, begin = at.until, at.until - (int(section.overlap_s) if before else 0)
+        deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
+        if deep:
+            begin = min(begin, limit - int(section.rescan_s))
+        if section.since:
+            begin = max(begin, int(section.since.timestamp()))
+        anchor = at.anchor
+        for one in self._cut(begin, limit):
+            window = _Window(*one, new_from=new_from, anchor=anchor)
+            for batch in self._window(name, window):
+                if batch.progress is not None:
+                    if window.anchor is not None:
+                        self._tell_gap(name, at.until)
+                        at.anchor = None
+                    anchor = None
+                    at.anchor = window.newest or at.anchor
+                    at.until = max(at.until, window.end)
+                    if deep and window.end == limit:
+                        at.rescanned = limit
+                    batch.progress = (window.end - begin) / (limit - begin)
+                yield batch, at
+
+    def _begin(self, now: float) -> Reached:
+        """Where the very first poll of a schedd begins."""
+        section, limit = self._section, int(now) - int(self._section.settle_s)
+        since = section.since.timestamp() if section.since else now - section.rescan_s
+        return Reached(min(int(since), limit), limit)
+
+    def _cut(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        length_s = int(self._section.window_s)
+        return ((at, min(end, at + length_s)) for at in range(begin, end, length_s))
+
+    def _window(self, name: str, window: _Window) -> Iterator[Batch]:
+        """Reads a window; the last batch, and only that, has `progress`."""
+        wanted = f"EnteredCurrentStatus >= {window.begin} && EnteredCurrentStatus < {window.end}"
+        if window.removed_only:
+            wanted = f"{wanted} && JobStatus == 3"
+        if self._section.constraint:
+            wanted = f"{wanted} && ({self._section.constraint})"
+        if window.anchor is not None:
+            wanted = f"({wanted}) || GlobalJobId == {window.anchor}"
+        with self._asked(name, wanted) as found:
+            if found.malformed:
+                self._context.log.warning("schedd has unreadable history", schedd=name or None)
+            batch = Batch()
+            for raw in found.ads():
+                self._take(batch, raw, name, window)
+                if batch.read >= _BATCH_ADS:
+                    yield batch
+                    batch = Batch()
+            batch.progress = 1.0
+            yield batch
+
+    def _take(self, batch: Batch, raw: bytes, name: str, window: _Window) -> None:
+        of = _GLOBAL_JOB_ID.search(raw)
+        if of is not None:
+            window.newest = of[1].decode(errors="replace")
+            if window.newest == window.anchor:
+                window.anchor = None
+                if left_queue(raw) < window.begin:
+                    return
+        where = f"condor_history {name}".rstrip()
+        if len(raw) > command.AD_LIMIT_BYTES:
+            reason = f"the ad is larger than {command.AD_LIMIT_BYTES} bytes"
+            batch.unreadable.append(Unreadable(raw[: 2**16], where, reason))
+            return
+        found = self._reader.job(raw, where)
+        if isinstance(found, Job):
+            batch.jobs.append(found)
+        elif isinstance(found, Unreadable):
+            batch.unreadable.append(found)
+        elif left_queue(raw) >= window.new_from:
+            batch.filtered[found] = batch.filtered.get(found, 0) + 1
+
+    def _asked(self, name: str, wanted: str, *more: str) -> AbstractContextManager[command.Answer]:
+        section = self._section
+        arguments = [
+            section.condor_history,
+            *(["-pool", section.pool] if section.pool else []),
+            *(["-name", name, "-scanlimit", _NO_LIMIT] if name else []),
+            *more,
+            "-long",
+            "-constraint",
+            wanted,
+        ]
+        return command.answer(arguments, section.timeout_s, self._context.stop)
+
+    def _tell_if_shorter(self, name: str, begin: int) -> None:
+        with self._asked(name, f"EnteredCurrentStatus < {begin}", "-limit", "1") as found:
+            if not len(found):
+                self._context.log.warning(
+                    "history begins after the period, or the schedd shows no more of it",
+                    schedd=name or None,
+                    since=_shown(begin),
+                )
+
+    def _tell_gap(self, name: str, read_until: int) -> None:
+        self._context.log.error(
+            "the job that was read last is no longer in the history; jobs may be missing",
+            schedd=name or None,
+            read_until=_shown(read_until),
+            hint="raise MAX_HISTORY_LOG, MAX_HISTORY_ROTATIONS or HISTORY_HELPER_MAX_HISTORY in "
+            "the configuration of that schedd, or poll more often",
+        )
+
+
+def _within(job: Job, since: datetime, until: datetime) -> bool:
+    return job.stop_at is not None and since <= job.stop_at < until
+
+
+def _shown(epoch_s: int) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat()
+
+
+def _ceil(instant: float) -> int:
+    return -int(-instant // 1)

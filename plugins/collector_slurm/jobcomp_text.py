@@ -1,0 +1,167 @@
+"""Takes lines of the jobcomp log (`JobCompType=jobcomp/filetxt`) apart: pure text work.
+
+A line is `Key=value Key=value …` with nothing escaped, and four of its values are a user's to
+choose: Name, WorkDir, WcKey, and with them any number of blanks, newlines and imitated keys. The
+keys stand in a fixed order, so a line is taken apart from what surrounds these texts; if the text
+between two of them can be divided in more than one way, somebody imitates keys and the line is
+refused. A newline in a name breaks a line in two; the pieces are put together again. Slurm 22.05
+cuts a line after 1023 bytes, its newline too, and writes the next one right behind it: what comes
+after that many bytes belongs to the next job, and the job that was cut is refused. Newer releases
+do not cut, and there a name could imitate it: whether they do is asked when a line looks cut.
+
+What no reader of this log can see is a job whose name holds a *complete, well-formed* end of its
+own line, a newline, and the beginning of another: it looks like two jobs. Sites whose users would
+do that read slurmdbd (`mode: sacct`), where it is impossible.
+
+Source: `jobcomp_p_record_job_completion` in Slurm's jobcomp_filetxt.c.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+_BLOCK_LIMIT_BYTES = 1 << 16
+_WRITER_LIMIT_BYTES = 1023
+
+_BEGIN = re.compile(rb"JobId=\d+ UserId=[^\n]*\(\d+\) GroupId=")
+_END = re.compile(
+    rb" Cluster=\S* SubmitTime=\S+ EligibleTime=\S+(?: \w+=\S*)* ExitCode=\d+:\d+ *\r?\n\Z"
+)
+
+_HEAD = re.compile(
+    r"JobId=(?P<JobIDRaw>\d+) UserId=(?P<User>\S*)\((?P<UID>\d+)\)"
+    r" GroupId=(?P<Group>\S*)\((?P<GID>\d+)\) Name="
+)
+_MIDDLE = re.compile(
+    r" JobState=(?P<State>\w+) Partition=(?P<Partition>\S*) TimeLimit=(?P<Timelimit>\S*)"
+    r" StartTime=(?P<Start>\S+) EndTime=(?P<End>\S+) NodeList=(?P<NodeList>\S*)"
+    r" NodeCnt=(?P<NNodes>\d+) ProcCnt=(?P<AllocCPUS>\d+) WorkDir="
+)
+_SECOND_MIDDLE = re.compile(
+    r" ReservationName=(?P<Reservation>\S*)(?: Gres=\S*)? Tres=(?P<ReqTRES>\S*)"
+    r" Account=(?P<Account>\S*) QOS=(?P<QOS>\S*) WcKey="
+)
+_TAIL = re.compile(
+    r" Cluster=(?P<Cluster>\S*) SubmitTime=(?P<Submit>\S+) EligibleTime=(?P<Eligible>\S+)"
+    r"(?: ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\d+))?"
+    r"(?: HetJobId=(?P<het>\d+) HetJobOffset=(?P<offset>\d+))?"
+    r" DerivedExitCode=(?P<DerivedExitCode>\d+:\d+) ExitCode=(?P<ExitCode>\d+:\d+) *\r?\n?\Z"
+)
+_ABSENT = frozenset({"", "(null)", "unknown", "Unknown", "None"})
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A piece of the log that is one job's, or cannot be anybody's."""
+
+    text: bytes
+    position: int
+    """Where it begins, in bytes from the beginning of the file."""
+    broken: str | None = None
+    """Why it is not a job's, if it is not."""
+
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.position + len(self.text)
+
+
+def entries_of(
+    lines: Iterable[bytes],
+    position: int,
+    *,
+    final: bool,
+    cuts: Callable[[], bool] = lambda: True,
+) -> Iterator[Entry]:
+    """Puts lines together to entries.
+
+    Args:
+        lines: whole lines; at the end of a final file also one without its newline.
+        position: where the first one begins.
+        final: whether nothing will ever follow.
+        cuts: whether the writer cuts long lines; asked only when one looks so.
+
+    Yields:
+        Entries that are complete; what may still be continued is not yielded.
+    """
+    source = iter(lines)
+    again: deque[bytes] = deque()
+    block: list[bytes] = []
+    while True:
+        line = again.popleft() if again else next(source, None)
+        if line is None or sum(map(len, block)) > _BLOCK_LIMIT_BYTES:
+            if not block or (line is None and not final):
+                return
+            first, *rest = block
+            yield Entry(first, position, "the line breaks off: expected … ExitCode=0:0 at its end")
+            position += len(first)
+            again.extendleft(reversed([*rest, *([] if line is None else [line])]))
+            block = []
+            continue
+        begins, ends = _BEGIN.match(line), _END.search(line)
+        if block:
+            block.append(line)
+            if begins or not ends:
+                continue
+        elif begins and not ends:
+            block = [line]
+            continue
+        elif not begins:
+            yield Entry(line, position, "expected a line that begins with JobId=… UserId=…")
+            position += len(line)
+            continue
+        else:
+            block = [line]
+        text, block = b"".join(block), []
+        while _BEGIN.match(text, _WRITER_LIMIT_BYTES) and cuts():
+            cut, text = text[:_WRITER_LIMIT_BYTES], text[_WRITER_LIMIT_BYTES:]
+            yield Entry(cut, position, f"the line was cut after {len(cut)} bytes by slurmctld")
+            position += len(cut)
+        yield Entry(text, position)
+        position += len(text)
+
+
+def values_of(text: str) -> dict[str, str]:
+    """The values of an entry, under the names that sacct has for them; absent ones are left out.
+
+    JobID is the id as sacct shows it: `38_7` for a task of an array, `42+1` for a component of a
+    heterogeneous job.
+
+    Raises:
+        ValueError: when the text is not an entry, or can be read in more than one way.
+    """
+    head, tail = _HEAD.match(text), _TAIL.search(text)
+    if head is None or tail is None or tail.start() < head.end():
+        raise ValueError("expected JobId=… UserId=… at the beginning and ExitCode=… at the end")
+    between = text[head.end() : tail.start()]
+    if _HEAD.search(between):
+        raise ValueError("expected JobId=… UserId=… once; a job name could forge another line")
+    middle, second = _only(_MIDDLE, between), _only(_SECOND_MIDDLE, between)
+    if second.start() < middle.end():
+        raise ValueError("expected ReservationName=… after WorkDir=…")
+    found = {**head.groupdict(), **middle.groupdict(), **second.groupdict(), **tail.groupdict()}
+    found["JobName"] = between[: middle.start()]
+    found["WorkDir"] = between[middle.end() : second.start()]
+    found["WCKey"] = between[second.end() :]
+    array, task, het, offset = (found.pop(key) for key in ("array", "task", "het", "offset"))
+    found["JobID"] = found["JobIDRaw"]
+    if task is not None:
+        found["JobID"] = f"{array}_{task}"
+    elif offset is not None:
+        found["JobID"] = f"{het}+{offset}"
+    if found["State"] == "PENDING":
+        found["State"] = "REQUEUED"
+    return {key: value for key, value in found.items() if value not in _ABSENT}
+
+
+def _only(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    """The one place where a pattern is found."""
+    found = list(pattern.finditer(text))
+    if len(found) != 1:
+        key = pattern.pattern.lstrip().partition("=")[0]
+        raise ValueError(
+            f"expected {key}=… and what follows it once, found it {len(found)} times; "
+            "a job name or directory that imitates keys could forge the line"
+        )
+    return found[0]

@@ -1,0 +1,65 @@
+"""Entries of structured fields are found; hostile ones give nothing and do no harm."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.mapping.structured import item_of
+
+TRES = "billing=1,cpu=2,gres/gpu:lab=2,gres/gpu=2,mem=64M,node=1"
+ARC = "{'voms': '/atlas/Role=production', 'subject': '/DC=org/CN=Jane O\\'Neill', 'vo': None}"
+
+
+def test_an_entry_of_a_tres_list_is_found():
+    """The whole name of the resource counts."""
+    assert item_of(TRES, "gres/gpu") == "2"
+    assert item_of(TRES, "gres/gpu:lab") == "2"
+    assert item_of(TRES, "mem") == "64M"
+    assert item_of(TRES, "gres") is None
+
+
+def test_json_with_single_quotes_is_read_as_arc_writes_it():
+    """The comment of an ARC-CE's job is a Python dict."""
+    assert item_of(ARC, "voms") == "/atlas/Role=production"
+    assert item_of(ARC, "subject") == "/DC=org/CN=Jane O'Neill"
+    assert item_of(ARC, "vo") is None
+
+
+def test_a_path_goes_into_nested_objects():
+    """Dots separate keys; a key with a dot in it is found as it stands."""
+    text = json.dumps({"a": {"b": {"c": 7}}, "a.b": "x", "l": ["one", "two"], "n": [1], "t": True})
+    assert item_of(text, "a.b") == "x"
+    assert item_of(text, "a.b.c") == 7
+    assert item_of(text, "l") == ["one", "two"]
+    assert item_of(text, "n") is None
+    assert item_of(text, "t") == "true"
+    assert item_of(text, "a") is None
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.dictionaries(TEXTS, TEXTS, min_size=1))
+def test_any_json_object_and_any_python_dict_gives_its_entries(given_dict: dict[str, str]):
+    """Whatever characters keys and values hold."""
+    for key, value in given_dict.items():
+        if key:
+            assert item_of(json.dumps(given_dict), key) == value
+            assert item_of(json.dumps(given_dict, ensure_ascii=False), key) == value
+
+
+@given(st.text())
+def test_any_text_gives_a_value_or_nothing(text: str):
+    """A user's comment cannot raise."""
+    item_of(text, "voms")
+    item_of("{" + text, "voms")
+
+
+@pytest.mark.parametrize(
+    "text", ["{" * 100_000, '{"a":' * 30_000, "{'" * 30_000, "{\ud800'a': 'b'}"]
+)
+def test_deep_or_broken_text_gives_nothing(text: str):
+    """Nesting beyond reason is no value, and ends nothing."""
+    assert item_of(text, "a") is None
