@@ -1,7 +1,8 @@
 """All that the author of a source plugin needs: the contract, commands, and tests to run on it.
 
-`contract.py` says what a source is, `command.py` runs a scheduler's commands, and `testing.py`
-(which needs pytest) is the contract as tests. `docs/write-a-source.md` shows how they are used.
+`contract.py` says what a source is, `guard.py` keeps one bad entry from stopping the others,
+`command.py` runs a scheduler's commands, and `testing.py` (which needs pytest) is the contract as
+tests. `docs/write-a-source.md` shows how they are used.
 """
 
 from collector.source.contract import (
@@ -20,6 +21,7 @@ from collector.source.contract import (
     find_plugin,
     installed_plugins,
 )
+from collector.source.guard import guarded, reason_of
 
 __all__ = [
     "Batch",
@@ -35,5 +37,7 @@ __all__ = [
     "Unreadable",
     "Value",
     "find_plugin",
+    "guarded",
     "installed_plugins",
+    "reason_of",
 ]
