@@ -271,7 +271,13 @@ def test_queries_reach_the_server_as_they_were_built(url: str) -> None:
 @pytest.mark.parametrize("kind", ["async", "blocking"])
 def test_an_empty_answer_is_believed_only_of_a_healthy_auditor(kind: str) -> None:
     """A real Auditor whose database is away answers a query with 200 and nothing."""
-    answers = iter([b"200 OK", b"500 Internal Server Error", b"200 OK", b"403 Forbidden"])
+    answers = iter(
+        [
+            *(b"200 OK", b"500 Internal Server Error"),
+            *(b"200 OK", b"403 Forbidden", b"403 Forbidden"),
+            *(b"200 OK", b"403 Forbidden", b"500 Internal Server Error"),
+        ]
+    )
 
     def answer(connection: socket.socket) -> None:
         head = b"HTTP/1.1 " + next(answers)
@@ -283,5 +289,7 @@ def test_an_empty_answer_is_believed_only_of_a_healthy_auditor(kind: str) -> Non
             protocol.UnexpectedError, match="GET /health_check was answered with 500"
         ):
             client("advanced_query", "")
-        assert client("advanced_query", "") == []  # who may only read may not ask for its health
+        assert client("advanced_query", "") == []  # who may only read cannot know more
+        with pytest.raises(protocol.UnexpectedError, match="PUT /record was answered with 500"):
+            client("advanced_query", "")  # who may write can
         client.close()

@@ -95,4 +95,4 @@ def test_an_epilog_does_not_wait_for_what_only_the_daemon_needs():
     )
     modules = set(done.stdout.split())
     assert "collector.outbox" in modules
-    assert not modules & {"httpx", "apscheduler", "prometheus_client", "starlette", "uvicorn"}
+    assert not modules & {"httpcore", "apscheduler", "prometheus_client", "starlette", "uvicorn"}
