@@ -101,7 +101,7 @@ def command(
             query.with_record_id(record_id)
         if limit is not None:
             query.limit(limit)
-        builder = AuditorClientBuilder().connection_string(url)
+        builder = AuditorClientBuilder().connection_string(url).plain_errors()
         if tls_cert and tls_key and tls_ca:
             builder.with_tls(tls_cert, tls_key, tls_ca)
         elif tls_cert or tls_key or tls_ca:

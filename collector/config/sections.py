@@ -115,7 +115,10 @@ class AuditorSection(Section):
     url: str = "http://127.0.0.1:8000"
     """The Auditor's address."""
     timeout_s: Positive = 30
-    """Seconds to wait for an answer."""
+    """Seconds to wait for a whole answer."""
+    proxy: str | None = None
+    """The proxy that requests go through, `http://HOST:PORT`; `environment`: what `https_proxy`,
+    `http_proxy`, `all_proxy` and `no_proxy` say; null: none, whatever the environment says."""
     tls: TlsSection = msgspec.field(default_factory=TlsSection)
     """Certificates, for an https address."""
 
@@ -129,6 +132,10 @@ class AuditorSection(Section):
             raise ValueError("url: no user name or password in the address; use tls")
         if parts.query or parts.fragment:
             raise ValueError(f"url {self.url!r} has a query or fragment; give the address only")
+        if self.proxy not in (None, "environment"):
+            proxy = urlsplit(self.proxy)
+            if proxy.scheme != "http" or not proxy.hostname or proxy.path.strip("/"):
+                raise ValueError("proxy: expected http://HOST:PORT, or environment, or null")
 
 
 class LogSection(Section):

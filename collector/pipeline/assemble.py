@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
+from collector.auditor.connection import proxy_of_environment
 from collector.clock import Now, utc_now
 from collector.config import AuditorSection, Config, ConfigError
 from collector.config.keyfile import exposed
@@ -37,14 +38,23 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
     if tls.key is not None and (why := exposed(tls.key)) is not None:
         raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls.key", why)])
     builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
+    builder.plain_errors()
     try:
+        builder.proxy(proxy_of(section))
         if tls.certificate and tls.key:
             builder.with_tls(tls.certificate, tls.key)
         if tls.ca:
             builder.with_ca(tls.ca)
         return builder.build_blocking()
     except ValueError as error:
-        raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls", str(error))]) from error
+        raise ConfigError(Path("auditor"), [Mistake(0, "auditor", str(error))]) from error
+
+
+def proxy_of(section: AuditorSection) -> str | None:
+    """The proxy that requests to the Auditor go through, if any."""
+    if section.proxy == "environment":
+        return proxy_of_environment(section.url)
+    return section.proxy
 
 
 @contextlib.contextmanager
