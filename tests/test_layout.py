@@ -79,7 +79,7 @@ def test_a_plugin_imports_only_the_contract(plugin: str):
 
 
 def test_only_the_client_and_the_embedded_server_speak_http():
-    """httpcore is used in collector/auditor/ alone, starlette and uvicorn in collector/embedded/."""
+    """httpcore: in collector/auditor/ alone; starlette and uvicorn: in collector/embedded/."""
     assert within(importers("httpcore", "httpx"), "collector.auditor")
     assert within(importers("starlette", "uvicorn"), "collector.embedded")
 
