@@ -1,6 +1,6 @@
 # `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench faults soak verify-slurm package clean
+.PHONY: help demo unit test check slow bench faults soak verify-slurm package clean
 BIN := .venv/bin
 
 help:  ## list what can be made
@@ -24,6 +24,9 @@ demo: .venv/demo  ## real HTCondor and Slurm accounting into an Auditor, here an
 
 test: .venv/test  ## the fast tests
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal
+
+unit: .venv/test  ## what one process can show, in under a minute
+	$(BIN)/python -m pytest -q --one-process --ignore tests/operation
 
 check: .venv/test  ## lint, types, and the built wheel without the checkout
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """What all tests may use: an embedded Auditor of their own, quiet logs."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,24 @@ settings.register_profile(
     "all", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False
 )
 settings.load_profile("all")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make unit` runs what one process can show."""
+    parser.addoption(
+        "--one-process", action="store_true", help="skip each test as soon as it starts a process"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watches the processes that tests start (without pytest-xdist, which starts its own)."""
+    if config.getoption("--one-process"):
+        sys.addaudithook(_skip_at_a_process)
+
+
+def _skip_at_a_process(event: str, _: object) -> None:
+    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
+        pytest.skip("starts a process")
 
 
 @pytest.fixture
