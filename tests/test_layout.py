@@ -152,9 +152,16 @@ def test_only_the_outbox_opens_its_file():
 
 
 def test_only_the_daemon_schedules_and_handles_signals():
-    """APScheduler and signal belong to collector/daemon/; the embedded Auditor ends by itself."""
+    """Both belong to collector/daemon/; but the embedded Auditor ends by itself, and commands are
+    killed.
+    """
     assert within(importers("apscheduler"), "collector.daemon")
-    assert within(importers("signal"), "collector.daemon", "collector.embedded.server")
+    assert within(
+        importers("signal"),
+        "collector.daemon",
+        "collector.embedded.server",
+        "collector.source.command",
+    )
 
 
 def test_the_outbox_and_the_client_meet_in_sender_and_pipeline():

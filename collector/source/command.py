@@ -1,20 +1,26 @@
 """Runs a scheduler's commands: argument lists, no shell, a time-out, an honest ending.
 
-The output is handed on while it is read, so memory is bounded however much it is. It is *complete*
+The output is passed on while it is read, so memory is bounded however much it is. It is *complete*
 only when the iteration ends without an exception: what was read before an error must not move a
 checkpoint.
+
+A command has a process group of its own. However it ends (well, with an error, by its time-out, or
+because the program stops), nothing of that group is left: a wrapper script that hangs in `ssh`
+would otherwise leave one more hanging client behind with each poll.
 """
 
+import contextlib
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import IO
 
-from collector.source import SourceError
+from collector.source.contract import SourceError
 
 _CHUNK_BYTES = 1 << 18
 _LOOK_S = 0.5
@@ -23,6 +29,10 @@ _SHOWN_BYTES = 2000
 
 class StoppedError(Exception):
     """Raised when the program is to end while a command still runs."""
+
+
+class TimedOutError(SourceError):
+    """Raised for a command that did not end in time; what it is asked for may be too much."""
 
 
 class FailedError(SourceError):
@@ -39,22 +49,27 @@ def output_of(
     timeout_s: float,
     stop: threading.Event,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[bytes]:
+    on_said: Callable[[str], None] | None = None,
+) -> Generator[bytes, None, None]:
     """Runs a command and gives what it prints, piece by piece.
 
     Args:
         arguments: program and arguments.
-        timeout_s: seconds that we wait for the command, altogether; what the caller does between
-            two pieces does not count.
+        timeout_s: seconds that we wait for the command, altogether, whether it is silent or prints
+            a byte now and then; what the caller does between two pieces does not count.
         stop: ends the waiting.
         environment: variables for the command; ours where not given.
+        on_said: called when the command ended with status 0, with the end of its standard error.
+            The caller then decides what an error without output means; without it, that is a
+            failure.
 
     Yields:
         Pieces of the standard output, cut anywhere.
 
     Raises:
         FailedError: when it fails.
-        SourceError: when it is not there, takes too long, or prints nothing but an error.
+        TimedOutError: when it takes too long.
+        SourceError: when it is not there, or prints nothing but an error.
         StoppedError: when `stop` was set.
     """
     shown = " ".join(arguments)
@@ -76,46 +91,70 @@ def output_of(
         with process:
             try:
                 empty = True
-                assert process.stdout is not None
-                for chunk in _read(process.stdout, timeout_s, stop, shown):
+                for chunk in _read(process, timeout_s, stop, shown):
                     empty = False
                     yield chunk
-                status = process.wait(timeout_s)
-            except subprocess.TimeoutExpired as error:
-                raise SourceError(f"{shown}: did not end within {timeout_s:g} s") from error
             finally:
-                if process.poll() is None:
-                    process.kill()
-        said = _end_of(errors)
+                _end_group(process)
+        status, said = process.returncode, _end_of(errors)
     if status:
         raise FailedError(shown, status, said)
-    if empty and "error:" in said.lower():
+    if on_said is not None:
+        on_said(said)
+    elif empty and "error:" in said.lower():
         raise SourceError(f"{shown}: printed no rows, but {said}")
 
 
 def _read(
-    stdout: IO[bytes], timeout_s: float, stop: threading.Event, shown: str
+    process: subprocess.Popen[bytes], timeout_s: float, stop: threading.Event, shown: str
 ) -> Iterator[bytes]:
-    """What a command prints, until it closes its output."""
-    waited_s = 0.0
+    """What a command prints, until it closes its output and ends."""
+    waited_s, silent = 0.0, True
+    assert process.stdout is not None
+
+    def raise_if_over() -> None:
+        if stop.is_set():
+            raise StoppedError(shown)
+        if waited_s >= timeout_s:
+            what = "gave nothing more" if silent else "did not come to its end"
+            raise TimedOutError(
+                f"{shown}: {what} for {timeout_s:g} s (timeout_s); is what it asks overloaded?"
+            )
+
     with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
+        selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            if stop.is_set():
-                raise StoppedError(shown)
+            raise_if_over()
             before = time.monotonic()
-            ready = selector.select(min(_LOOK_S, timeout_s))
+            ready = selector.select(max(0.0, min(_LOOK_S, timeout_s - waited_s)))
             waited_s += time.monotonic() - before
+            silent = not ready
             if ready:
-                chunk = os.read(stdout.fileno(), _CHUNK_BYTES)
+                chunk = os.read(process.stdout.fileno(), _CHUNK_BYTES)
                 if not chunk:
-                    return
+                    break
                 yield chunk
-            elif waited_s >= timeout_s:
-                raise SourceError(
-                    f"{shown}: gave nothing more for {waited_s:.0f} s; is what it asks overloaded? "
-                    "A shorter window_s asks for less at once"
-                )
+    pause_s = 0.001
+    while not _has_ended(process):  # its output is closed: nearly always at once
+        silent = False
+        raise_if_over()
+        before = time.monotonic()
+        time.sleep(pause_s)
+        waited_s += time.monotonic() - before
+        pause_s = min(2 * pause_s, _LOOK_S)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a command has ended; its id stays reserved, so that its group can still be named."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, options) is not None
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills what is left of a command: itself and what it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _end_of(errors: IO[bytes]) -> str:

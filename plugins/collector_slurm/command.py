@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from collector.source import Context, SourceError, Value
 from collector.source.command import output_of
+from collector.source.windows import Window
 from collector_slurm.columns import KEY_COLUMNS, KEYS, Columns
 from collector_slurm.rows import OutputError, runs_of
 from collector_slurm.run import RUNNING_STATES, Run
 from collector_slurm.section import SlurmSection
-from collector_slurm.windows import Window
 
 _TOKEN_BYTES = 9
 _NOT_PASSED_ON = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")

@@ -29,30 +29,25 @@ from itertools import islice
 import msgspec
 
 from collector.source import Batch, Context, Finding, Job, Lag, SourceError, Unreadable, Value
+from collector.source.windows import FLOOR, Part, Reached, Window, WindowReader, ceil
 from collector_slurm.columns import Columns
 from collector_slurm.command import Sacct
 from collector_slurm.jobid import JobId
 from collector_slurm.known import Known
 from collector_slurm.run import LATER, Pair, Run, Told
 from collector_slurm.section import SlurmSection
-from collector_slurm.windows import Pace, Window, windows
 
 BATCH_RUNS = 1000
 """How many runs are asked for by id in one call, and stored in one transaction."""
-_SHORTEST_WINDOW_S = 60
 _CHECKED_S = 86400
 _AGAIN_S = 0.5
 """After this time slurmdbd knows the end of most jobs, whose epilog began as they ended."""
 
 
-class SacctCheckpoint(msgspec.Struct, kw_only=True, tag_field="mode", tag="sacct"):
+class SacctCheckpoint(Reached, kw_only=True, tag_field="mode", tag="sacct"):
     """How far slurmdbd has been read."""
 
-    until: int
-    """Runs that ended before this epoch second have been read."""
-    rescanned: int
-    """When a deeper re-scan was last finished, in epoch seconds."""
-    running: dict[str, str] = {}
+    running: dict[str, str] = msgspec.field(default_factory=dict)
     """Runs that were yielded without a stop time: cluster and DBIndex → job id."""
 
 
@@ -65,76 +60,60 @@ class Slurmdbd:
         self._sacct = Sacct(section, context)
         self._identity = section.identity()
         self._known = Known()
-        self._pace = Pace(
-            length_s=min(section.window_s, 3600),
-            longest_s=section.window_s,
-            shortest_s=min(section.window_s, _SHORTEST_WINDOW_S),
-            call_s=section.timeout_s / 10,
-        )
+        self._windows = WindowReader(section, context)
 
     def poll(self, checkpoint: SacctCheckpoint | None) -> Iterator[Batch]:
         """Reads what ended since the checkpoint; see `Source.poll`."""
         section, now = self._section, int(self._context.now().timestamp())
-        limit = now - int(section.settle_s)
-        at = checkpoint or self._begin(now)
-        at.until = min(at.until, limit)  # later only if the clock was ahead
+        at = checkpoint or self._begin()
         overlap_s = max(section.overlap_s, section.complete_s)  # what was left out for now
-        begin = at.until - int(overlap_s) if checkpoint else at.until
-        deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
-        if deep:
-            begin = min(begin, limit - int(section.rescan_s))
-        if section.since:
-            begin = max(begin, int(section.since.timestamp()))
-        self._known.forget(limit - max(overlap_s, section.rescan_s))
+        self._known.forget(now - section.settle_s - max(overlap_s, section.rescan_s))
         columns = self._sacct.columns()
-        for window in windows(begin, limit, self._pace):
-            for batch, last, _ in self._read(window, columns, self._known, at.until):
-                if last:
-                    at.until = max(at.until, window.end)
-                    if deep and window.end >= limit:
-                        at.rescanned = limit
-                    batch.progress = (window.end - begin) / (limit - begin)
-                batch.checkpoint = msgspec.to_builtins(at)
-                yield batch
-            if self._context.stop.wait(section.pause_s if window.end < limit else 0):
-                return
+
+        def read(window: Window) -> Iterator[Part]:
+            return self._read(window, columns, self._known, at.until)
+
+        is_new = checkpoint is None
+        for batch in self._windows.poll(at, read, is_new=is_new, overlap_s=overlap_s):
+            batch.checkpoint = msgspec.to_builtins(at)
+            yield batch
+        if self._context.stop.is_set() or now < FLOOR:
+            return
         if section.track_running or at.running:
             for batch in self._track(at, columns, now):
                 batch.checkpoint = msgspec.to_builtins(at)
                 yield batch
 
     def lag(self, checkpoint: SacctCheckpoint | None) -> Lag:
-        """By the end of the last window, beyond what the next poll is due to ask for; see
-        `Source.lag`. When slurmdbd purges its jobs is not known here.
-        """
-        section, now = self._section, self._context.now().timestamp()
-        at = checkpoint or self._begin(now)
-        return Lag(max(0.0, now - at.until - section.settle_s - section.interval_s))
+        """By the end of the last window; see `WindowReader.lag`."""
+        return self._windows.lag(checkpoint or self._begin())
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
-        section, stop = self._section, self._context.stop
-        now = self._context.now().timestamp()
-        begin, end = _ceil(since.timestamp()), _ceil(min(until.timestamp(), now))
+        section, now = self._section, self._context.now().timestamp()
+        begin, end = ceil(since.timestamp()), ceil(min(until.timestamp(), now))
         fresh = min(max(begin, int(now - section.complete_s)), end)
         columns, known, complete = self._sacct.columns(), Known(), True
-        parts = [Window(begin, fresh), Window(fresh, end)]
-        for number, part in enumerate(parts):
-            for window in windows(part.begin, part.end, self._pace):
-                runs = self._read(window, columns, known if number else None)
-                for batch, last, is_complete in runs:
-                    complete = complete and is_complete
-                    if last:
-                        batch.progress = (window.end - begin) / (end - begin)
-                    yield batch
-                if stop.wait(section.pause_s if window.end < end else 0):
-                    return
+
+        def read(window: Window) -> Iterator[Part]:
+            return self._read(window, columns, known if window.begin >= fresh else None)
+
+        parts = [(begin, fresh), (fresh, end)]
+        for number, stretch in enumerate(parts):
+            more = stretch[1] < end
+            for window, part in self._windows.stretch(*stretch, read, more=more):
+                complete = complete and part.complete
+                if part.last:
+                    part.batch.progress = (window.end - begin) / (end - begin)
+                yield part.batch
+            if self._context.stop.is_set():
+                return
             if number == 1 and not complete:  # nobody may ask for them again
                 wait_s = end + section.complete_s - now
                 self._context.log.info("waiting for what slurmdbd does not know yet", s=wait_s)
-                if stop.wait(wait_s):
+                if self._context.stop.wait(wait_s):
                     return
-                parts.append(part)
+                parts.append(stretch)
 
     def one(self, job_id: str) -> Batch:
         """Reads the runs of one job, given by the id that Slurm's scripts have: the raw one.
@@ -177,11 +156,10 @@ class Slurmdbd:
         except SourceError as error:
             yield Finding(ok=False, text=str(error))
 
-    def _begin(self, now: float) -> SacctCheckpoint:
+    def _begin(self) -> SacctCheckpoint:
         """Where the very first poll begins."""
-        section, limit = self._section, int(now) - int(self._section.settle_s)
-        since = section.since.timestamp() if section.since else now - section.rescan_s
-        return SacctCheckpoint(until=min(int(since), limit), rescanned=limit)
+        until, rescanned = self._windows.start()
+        return SacctCheckpoint(until=until, rescanned=rescanned)
 
     def _hidden(self, users: Counter[Value]) -> str:
         """What it may mean that no run is another user's: slurmdbd does not say what it hides."""
@@ -196,25 +174,18 @@ class Slurmdbd:
 
     def _read(
         self, window: Window, columns: Columns, known: Known | None = None, new_from: int = 0
-    ) -> Iterator[tuple[Batch, bool, bool]]:
-        """Reads the runs that ended in a window, but for those that are known.
-
-        Yields:
-            Batches; whether it is the last one: then `sacct` has ended well; and whether slurmdbd
-            knew all of its runs.
-        """
-        before = time.monotonic()
-        ended = self._sacct.ended_in(window, columns.of_window())
-        runs = ended if known is None else (run for run in ended if run not in known)
+    ) -> Iterator[Part]:
+        """Reads the runs that ended in a window, but for those that are known."""
+        rows = _Timed(self._sacct.ended_in(window, columns.of_window()))
+        runs = rows if known is None else (run for run in rows if run not in known)
         some = list(islice(runs, BATCH_RUNS))
         last = False
         while not last:
             following = list(islice(runs, 1))
             last = not following
-            if last:
-                self._pace.took(time.monotonic() - before)
             batch, settled = self._batch(some, columns, new_from)
-            yield batch, last, len(settled) == len(some)
+            complete = len(settled) == len(some)
+            yield Part(batch, last, rows.newest, rows.took_s, complete=complete)
             if known is not None:
                 known.add(settled)
             some = following + list(islice(runs, BATCH_RUNS - 1))
@@ -338,5 +309,24 @@ def _is_first(run: Run, family: Iterable[Run]) -> bool:
     )
 
 
-def _ceil(instant: float) -> int:
-    return -int(-instant // 1)
+class _Timed:
+    """Runs as `sacct` prints them: how long it took, and when the newest one ended."""
+
+    def __init__(self, runs: Iterator[Run]) -> None:
+        self._runs = runs
+        self.took_s = 0.0
+        self.newest: int | None = None
+
+    def __iter__(self) -> "_Timed":
+        return self
+
+    def __next__(self) -> Run:
+        before = time.monotonic()
+        try:
+            run = next(self._runs)
+        finally:
+            self.took_s += time.monotonic() - before
+        end = int(run.ended)
+        if self.newest is None or end > self.newest:
+            self.newest = end
+        return run

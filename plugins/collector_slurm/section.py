@@ -7,16 +7,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from collector.config import Positive, SourceSection
+from collector.source.windows import Duration, WindowSection
 from collector_slurm.jobid import Identity
 from collector_slurm.run import ENDED_STATES
 
-Duration = Annotated[float, msgspec.Meta(ge=0)]
 Names = list[Annotated[str, msgspec.Meta(pattern=r"^[^,\s-][^,\s]*$")]]
 """Slurm's names: no blanks, no commas, no leading dash."""
 
 
-class SlurmSection(SourceSection):
+class SlurmSection(WindowSection):
     """One entry of `sources:` with `plugin: slurm`."""
 
     mode: Literal["sacct", "jobcomp"] = "sacct"
@@ -24,24 +23,9 @@ class SlurmSection(SourceSection):
 
     sacct: str = "sacct"
     """The sacct command, or its path."""
-    timeout_s: Positive = 300
-    """Seconds to wait for one call of sacct."""
-    window_s: Annotated[float, msgspec.Meta(ge=1)] = 21600
-    """Longest time that one call asks for; calls that take long make it shorter."""
-    pause_s: Duration = 0.2
-    """Seconds between two calls, so that slurmdbd has time for others."""
-    overlap_s: Duration = 600
-    """Every poll also asks for what ended this long before the last one."""
-    settle_s: Duration = 5
-    """Runs are read this long after their end, at the earliest."""
     complete_s: Duration = 300
     """This long after its end a run is taken as it is, even if slurmdbd still lacks a part of it;
     to be longer than `KillWait`, which processes of a cancelled job may have."""
-    rescan_s: Duration = 86400
-    """A deeper re-scan asks for what ended within this time; so does the very first poll without
-    `since`."""
-    rescan_interval_s: Positive = 3600
-    """Time between two deeper re-scans, which find what reached slurmdbd late."""
     track_running: bool = False
     """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
     states: Names = msgspec.field(default_factory=lambda: list(ENDED_STATES))

@@ -118,7 +118,7 @@ def test_of_a_job_that_stands_twice_the_first_writing_counts(pool: Pool):
         ("unreachable", "exit status 1: Unable to locate remote schedd"),
         ("breaks off", "exit status 1: Failed to receive remote ad"),
         ("torn", "the output ends within an ad"),
-        ("hangs", "gave nothing more for"),
+        ("hangs", "gave nothing more"),
     ],
 )
 def test_a_schedd_that_fails_keeps_its_checkpoint_and_stops_no_other(

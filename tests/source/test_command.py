@@ -1,5 +1,6 @@
 """Commands are run as they should be: no shell, a time-out, an honest ending."""
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collector.source import SourceError
-from collector.source.command import StoppedError, output_of
+from collector.source.command import StoppedError, TimedOutError, output_of
 from collector_slurm.command import environment
 from tests.slurm.standin import program
 
@@ -100,3 +101,58 @@ def test_the_end_of_the_program_ends_the_waiting(tmp_path: Path):
         next(output)
     pid = int((tmp_path / "pid").read_text())
     assert subprocess.run(["kill", "-0", str(pid)], check=False, capture_output=True).returncode
+
+
+WRAPPERS = {
+    "hangs": "sleep {mark}; true",
+    "trickles": "sleep {mark} & while :; do echo row; sleep 0.1; done",
+    "closes its output and stays": "exec >&-; sleep {mark}; true",
+    "ends well before what it started": "sleep {mark} >/dev/null 2>&1 & echo row",
+    "fails before what it started": "sleep {mark} >/dev/null 2>&1 & exit 3",
+}
+
+
+@pytest.mark.parametrize("script", WRAPPERS.values(), ids=WRAPPERS)
+def test_nothing_is_left_of_a_command(tmp_path: Path, script: str):
+    """A site's wrapper, `#!/bin/sh` and `ssh head sacct "$@"` without exec, ends with all that it
+    started, and within its time.
+    """
+    mark = f"{600 + time.monotonic_ns() % 10**9 / 10**9:.9f}"
+    before = time.monotonic()
+    with contextlib.suppress(SourceError):
+        run(tmp_path, script.format(mark=mark), timeout_s=0.5)
+    assert time.monotonic() - before < 5
+    assert not running(mark)
+
+
+def test_nothing_is_left_of_a_command_whose_reader_gives_up(tmp_path: Path):
+    """A batch could not be stored: the rest of the output is not read."""
+    mark = f"{600 + time.monotonic_ns() % 10**9 / 10**9:.9f}"
+    output = output_of([program(tmp_path, f"echo row; sleep {mark}; true")], 9, threading.Event())
+    assert next(output) == b"row\n"
+    assert running(mark)
+    output.close()
+    assert not running(mark)
+
+
+@pytest.mark.parametrize("script", list(WRAPPERS.values())[:3], ids=list(WRAPPERS)[:3])
+def test_a_time_out_is_known_as_one(tmp_path: Path, script: str):
+    """Whether it is silent or prints a row now and then: the caller can ask for less."""
+    with pytest.raises(TimedOutError, match="timeout_s"):
+        run(tmp_path, script.format(mark=601), timeout_s=0.5)
+
+
+def test_an_empty_answer_with_an_error_can_be_judged_by_the_caller(tmp_path: Path):
+    """It gets what was said, after a good end only."""
+    said: list[str] = []
+    for script in ("echo sacct: error: harmless >&2", "echo broken >&2; exit 1"):
+        command = [program(tmp_path, script)]
+        with contextlib.suppress(SourceError):
+            list(output_of(command, 9, threading.Event(), on_said=said.append))
+    assert said == ["sacct: error: harmless"]
+
+
+def running(mark: str) -> bool:
+    """Whether a process with this argument is there."""
+    found = subprocess.run(["pgrep", "-f", f"sleep {mark}"], check=False, capture_output=True)
+    return found.returncode == 0
