@@ -105,8 +105,8 @@ def test_no_clock_makes_a_run_be_skipped_or_windows_be_asked_without_end(
     faults: list[tuple[int, int, bool]],
     restarts: bool,
 ):
-    """Ahead for days, behind for days, in the year 2002, set right, again and again, with restarts:
-    when the clock is right, all is read by the next re-scan, with a few hundred windows.
+    """Ahead for days, behind for days, in the year 2002, with restarts: each time that the clock is
+    right again, all is read by the next re-scan, with a few hundred windows.
     """
     scheduler = Scheduler()
     scheduler.poll()
@@ -116,9 +116,9 @@ def test_no_clock_makes_a_run_be_skipped_or_windows_be_asked_without_end(
         assert hours(scheduler, count, runs=runs) < 400
         if restarts:
             scheduler.restart()
-    scheduler.wrong_by = 0
-    assert hours(scheduler, 2) < 400
-    assert scheduler.missed() == []
+        scheduler.wrong_by = 0
+        assert hours(scheduler, 2) < 400
+        assert scheduler.missed() == []
 
 
 def test_a_clock_that_was_ahead_for_days_is_noticed_after_a_stop_too():
