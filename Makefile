@@ -1,6 +1,6 @@
 # `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo unit test check slow bench faults soak verify-slurm package clean
+.PHONY: help demo unit test check slow bench faults soak verify-slurm verify-htcondor package clean
 BIN := .venv/bin
 
 help:  ## list what can be made
@@ -34,14 +34,17 @@ check: .venv/test  ## lint, types, and the built wheel without the checkout
 	$(BIN)/mypy
 	bash .ci/check-wheel $(BIN)/python
 
-slow: .venv/slow  ## the slow tests, with a real Slurm, a browser and the public peers where they can be had
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm" -n 2 --dist loadfile
+slow: .venv/slow  ## the slow tests, with real HTCondor and Slurm, a browser and the public peers where they can be had
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm or condor" -n 2 --dist loadfile
 
 bench: .venv/test  ## measure: outbox, sender, both plugins, a fleet
 	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 verify-slurm: .venv/test  ## the sums of a real Slurm beside those of the Auditor; RELEASE=trixie: of Debian's
 	@$(BIN)/python -m tests.slurm.verify $(if $(RELEASE),--release $(RELEASE))
+
+verify-htcondor: .venv/test  ## the sums of a real HTCondor pool beside those of the Auditor; RELEASE=sid: of Debian's
+	@$(BIN)/python -m tests.htcondor.verify $(if $(RELEASE),--release $(RELEASE))
 
 faults: .venv/test  ## play every fault in front of an Auditor, and count what was lost
 	@$(BIN)/python tests/delivery/faults.py

@@ -1,0 +1,82 @@
+"""Which runs each mode has to account, by what the jobs of a workload wrote down themselves."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.htcondor.pool_collecting import ELSEWHERE, EVERY_RUN, TOTAL
+from tests.htcondor.pool_witness import Run, witnessed
+from tests.htcondor.pool_workload import GROUPS, Kind, Workload
+
+ACCOUNTED_UNIVERSES = {"vanilla", "parallel", "local", "scheduler"}
+WITH_EPOCHS = {"vanilla", "parallel"}
+"""Universes whose runs a shadow writes to the epoch history."""
+
+
+@dataclass
+class TrueRun:
+    """A run, or all runs of a job as one, as it has to be accounted."""
+
+    who: tuple[str, str]
+    cores: int
+    end_at: float
+    """Epoch seconds; 0 where nobody but HTCondor knows."""
+    length_s: float
+    cpu_s: float
+    open: bool = False
+    """Whether the mode cannot know its end, and records it without a stop time for a day."""
+
+    def __str__(self) -> str:
+        return f"{self.length_s:g} s until {self.end_at:.1f}"
+
+
+def truth(workload: Workload, mode: str) -> dict[tuple[str, str], list[TrueRun]]:
+    """The runs that a mode has to account, by schedd and job."""
+    found: dict[tuple[str, str], list[TrueRun]] = defaultdict(list)
+    of_jobs = witnessed(workload.pool.lab / "witness")
+    schedds = workload.pool.schedds if mode in ELSEWHERE else workload.pool.schedds[:1]
+    names = {schedd.name.partition("@")[0].partition(".")[0]: schedd.name for schedd in schedds}
+    for (label, job), runs in of_jobs.items():
+        kind = workload.kind_of(label, job)
+        if label in names and kind is not None and _counts(kind, mode):
+            chosen = _chosen(kind, runs, mode)
+            if not kind.shadow_lives and mode == "tracked_epochs":
+                chosen[-1].open = True
+            found[names[label], job] = chosen
+    for submitted in workload.jobs:  # jobs whose slot was taken, but whose program never began
+        if submitted.schedd in schedds and not submitted.kind.executes:
+            run = TrueRun(_who(submitted.kind), submitted.kind.cores, 0, 0, 0)
+            found[submitted.schedd.name, f"{submitted.cluster}.0"] = [run]
+    return found
+
+
+def _counts(kind: Kind, mode: str) -> bool:
+    if mode in {"epochs", "tracked_epochs"} and kind.universe not in WITH_EPOCHS:
+        return False
+    if mode == "epochs" and not kind.shadow_lives:
+        return False
+    return kind.universe in ACCOUNTED_UNIVERSES
+
+
+def _who(kind: Kind) -> tuple[str, str]:
+    return kind.user, GROUPS.get(kind.group, "")
+
+
+def _chosen(kind: Kind, runs: Sequence[Run], mode: str) -> list[TrueRun]:
+    each = [
+        TrueRun(
+            _who(kind),
+            kind.cores * kind.nodes if kind.universe != "vanilla" else run.cores,
+            run.end_at,
+            int(run.end_at) - int(run.taken_at),
+            run.cpu_s,
+        )
+        for run in runs
+    ]
+    if mode in EVERY_RUN:
+        return each
+    last = each[-1]
+    if mode in TOTAL:
+        last.length_s = sum(run.length_s for run in each)
+        last.cpu_s = sum(run.cpu_s for run in each)
+    return [last]
