@@ -71,8 +71,8 @@ class Run:
 
     user: str
     taken_at: float
-    """When the slot was taken: its shadow began, or its starter where the shadow served others
-    before, or the job itself where it has neither."""
+    """When the slot was taken: its shadow began, or its starter where it has no shadow, or the
+    job itself where it has neither."""
     start_at: float
     end_at: float
     """The last sign of life."""
