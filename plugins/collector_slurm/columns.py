@@ -9,6 +9,7 @@ import msgspec
 
 from collector.mapping.quantities import duration_s, memory_bytes
 from collector.source import Value
+from collector_slurm.names import NUMBER_OF
 
 KEY_COLUMNS = (
     "DBIndex",
@@ -107,6 +108,7 @@ class Columns(msgspec.Struct, frozen=True):
         wanted = offered if fields is None else fields & offered
         if not wanted.isdisjoint(STEP_COLUMNS):
             wanted |= offered & {USAGE}
+        wanted |= offered & {NUMBER_OF[name] for name in wanted & NUMBER_OF.keys()}
         names = (*KEY_COLUMNS, *sorted(wanted.difference(KEY_COLUMNS)))
         free_text = not _OWN_COLUMNS.issuperset(names)
         return cls(names, f"\x1f{token()}\x1f" if free_text else "\x1f")

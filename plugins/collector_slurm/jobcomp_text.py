@@ -1,13 +1,17 @@
-"""Takes lines of the jobcomp log (`JobCompType=jobcomp/filetxt`) apart: pure text work.
+"""Splits lines of the jobcomp log (`JobCompType=jobcomp/filetxt`) into values: pure text work.
 
-A line is `Key=value Key=value …` with nothing escaped, and four of its values are a user's to
+A line is `Key=value Key=value …` with nothing escaped, and three of its values are a user's to
 choose: Name, WorkDir, WcKey, and with them any number of blanks, newlines and imitated keys. The
-keys stand in a fixed order, so a line is taken apart from what surrounds these texts; if the text
+keys are in a fixed order, so a line is taken apart from what surrounds these texts; if the text
 between two of them can be divided in more than one way, somebody imitates keys and the line is
-refused. A newline in a name breaks a line in two; the pieces are put together again. Slurm 22.05
-cuts a line after 1023 bytes, its newline too, and writes the next one right behind it: what comes
-after that many bytes belongs to the next job, and the job that was cut is refused. Newer releases
-do not cut, and there a name could imitate it: whether they do is asked when a line looks cut.
+refused. A newline in a name breaks a line in two; the pieces are put together again. Up to 24.05.1,
+Slurm cuts a line after 1023 bytes, its newline too, and writes the next one right after it: what
+comes after that many bytes belongs to the next job, and the job that was cut is refused. Newer
+releases do not cut, and there a name could imitate it: whether they do is asked when a line looks
+cut.
+
+17.11 to 20.02 write `Gres=` where newer ones write `Tres=`, and up to 19.05 `PackJobId=` where
+newer ones write `HetJobId=`.
 
 What no reader of this log can see is a job whose name holds a *complete, well-formed* end of its
 own line, a newline, and the beginning of another: it looks like two jobs. Sites whose users would
@@ -25,14 +29,18 @@ import msgspec
 _BLOCK_LIMIT_BYTES = 1 << 16
 _WRITER_LIMIT_BYTES = 1023
 
-_BEGIN = re.compile(rb"JobId=\d+ UserId=[^\n]*\(\d+\) GroupId=")
+_BEGIN = re.compile(rb"JobId=\d+ UserId=[^=\n]*\(\d+\) GroupId=")
 _END = re.compile(
     rb" Cluster=\S* SubmitTime=\S+ EligibleTime=\S+(?: \w+=\S*)* ExitCode=\d+:\d+ *\r?\n\Z"
 )
 
+_NAME = r"[^=\x00-\x1f]*"
+"""A name that an administrator gave: it may have blanks (`domain users`), but no equals sign. So
+what follows it is the next key, and no text of a user's can be read as a part of it."""
+
 _HEAD = re.compile(
-    r"JobId=(?P<JobIDRaw>\d+) UserId=(?P<User>\S*)\((?P<UID>\d+)\)"
-    r" GroupId=(?P<Group>\S*)\((?P<GID>\d+)\) Name="
+    rf"JobId=(?P<JobIDRaw>\d+) UserId=(?P<User>{_NAME})\((?P<UID>\d+)\)"
+    rf" GroupId=(?P<Group>{_NAME})\((?P<GID>\d+)\) Name="
 )
 _MIDDLE = re.compile(
     r" JobState=(?P<State>\w+) Partition=(?P<Partition>\S*) TimeLimit=(?P<Timelimit>\S*)"
@@ -40,16 +48,19 @@ _MIDDLE = re.compile(
     r" NodeCnt=(?P<NNodes>\d+) ProcCnt=(?P<AllocCPUS>\d+) WorkDir="
 )
 _SECOND_MIDDLE = re.compile(
-    r" ReservationName=(?P<Reservation>\S*)(?: Gres=\S*)? Tres=(?P<ReqTRES>\S*)"
-    r" Account=(?P<Account>\S*) QOS=(?P<QOS>\S*) WcKey="
+    r" ReservationName=(?P<Reservation>\S*)(?: Gres=(?P<ReqGRES>\S*))?(?: Tres=(?P<ReqTRES>\S*))?"
+    rf" Account=(?P<Account>{_NAME}) QOS=(?P<QOS>{_NAME}) WcKey="
 )
 _TAIL = re.compile(
     r" Cluster=(?P<Cluster>\S*) SubmitTime=(?P<Submit>\S+) EligibleTime=(?P<Eligible>\S+)"
     r"(?: ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\d+))?"
-    r"(?: HetJobId=(?P<het>\d+) HetJobOffset=(?P<offset>\d+))?"
+    r"(?: (?:Het|Pack)JobId=(?P<het>\d+) (?:Het|Pack)JobOffset=(?P<offset>\d+))?"
     r" DerivedExitCode=(?P<DerivedExitCode>\d+:\d+) ExitCode=(?P<ExitCode>\d+:\d+) *\r?\n?\Z"
 )
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _ABSENT = frozenset({"", "(null)", "unknown", "Unknown", "None"})
+_ALWAYS = frozenset({"State", "Start", "End"})
+"""Values without which there is no run; kept as they are, for the message that says so."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -60,6 +71,9 @@ class Entry(msgspec.Struct, frozen=True):
     """Where it begins, in bytes from the beginning of the file."""
     broken: str | None = None
     """Why it is not a job's, if it is not."""
+
+    def __bytes__(self) -> bytes:
+        return self.text
 
     @property
     def end(self) -> int:
@@ -74,7 +88,7 @@ def entries_of(
     final: bool,
     cuts: Callable[[], bool] = lambda: True,
 ) -> Iterator[Entry]:
-    """Puts lines together to entries.
+    """Joins lines to entries.
 
     Args:
         lines: whole lines; at the end of a final file also one without its newline.
@@ -152,7 +166,20 @@ def values_of(text: str) -> dict[str, str]:
         found["JobID"] = f"{het}+{offset}"
     if found["State"] == "PENDING":
         found["State"] = "REQUEUED"
-    return {key: value for key, value in found.items() if value not in _ABSENT}
+    return {
+        key: value
+        for key, value in found.items()
+        if key in _ALWAYS or (value is not None and value not in _ABSENT)
+    }
+
+
+def end_of_line(line: bytes) -> str | None:
+    """The EndTime of a line that is a whole entry, which sorts as a text; None of any other."""
+    try:
+        end = values_of(line.decode("utf-8", "replace"))["End"]
+    except ValueError:
+        return None
+    return end if _TIME.fullmatch(end) else None
 
 
 def _only(pattern: re.Pattern[str], text: str) -> re.Match[str]:

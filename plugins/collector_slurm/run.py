@@ -23,6 +23,7 @@ import msgspec
 from collector.source import Job, Unreadable, Value
 from collector_slurm.columns import STEP_COLUMNS
 from collector_slurm.jobid import Identity, check_job
+from collector_slurm.names import with_names
 
 ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV", "TO")
 """Every state of a run that is over; RQ, RS: requeued and resized, another run follows."""
@@ -175,7 +176,8 @@ class Run(msgspec.Struct, gc=False):
             start_at = datetime.fromtimestamp(start, UTC)
         except (ValueError, OverflowError) as error:
             return Unreadable(bytes(Told(self.fields, first)), where, str(error))
-        return Job(run_id, start_at, stop_at, fields, Told(self.fields, first), where)
+        raw = Told(self.fields, first)
+        return Job(run_id, start_at, stop_at, with_names(fields), raw, where)
 
     def _known_start(self) -> int:
         start = self.began

@@ -11,8 +11,8 @@ from collector.source.windows import Duration, WindowSection
 from collector_slurm.jobid import Identity
 from collector_slurm.run import ENDED_STATES
 
-Names = list[Annotated[str, msgspec.Meta(pattern=r"^[^,\s-][^,\s]*$")]]
-"""Slurm's names: no blanks, no commas, no leading dash."""
+Names = list[Annotated[str, msgspec.Meta(pattern=r"^[^,\s-](?:[^,\x00-\x1f]*[^,\s])?$")]]
+"""Slurm's names: no commas, no leading dash, and blanks only within (`domain users`)."""
 
 
 class SlurmSection(WindowSection):

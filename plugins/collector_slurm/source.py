@@ -20,7 +20,8 @@ from collector.source import (
     Unreadable,
 )
 from collector.source.command import StoppedError
-from collector_slurm.jobcomp import JobcompCheckpoint, JobcompLog
+from collector_slurm.jobcomp import JobcompLog
+from collector_slurm.jobcomp_checkpoint import JobcompCheckpoint
 from collector_slurm.sacct import SacctCheckpoint, Slurmdbd
 from collector_slurm.section import SlurmSection
 
@@ -43,12 +44,13 @@ class SlurmSource(Source):
         assert isinstance(section, SlurmSection)
         super().__init__(section, context)
         self._slurmdbd = Slurmdbd(section, context)
+        self._log = JobcompLog(section, context) if section.mode == "jobcomp" else None
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what is new; see `Source.poll`."""
         try:
-            if self.section.mode == "jobcomp":
-                yield from JobcompLog(self.section, self.context).poll(_of_jobcomp(checkpoint))
+            if self._log is not None:
+                yield from self._log.poll(_of_jobcomp(checkpoint))
             else:
                 yield from self._slurmdbd.poll(_of_sacct(checkpoint))
         except StoppedError:
@@ -56,8 +58,8 @@ class SlurmSource(Source):
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         """Tells how far a checkpoint is behind; see `Source.lag`."""
-        if self.section.mode == "jobcomp":
-            return JobcompLog(self.section, self.context).lag(_of_jobcomp(checkpoint))
+        if self._log is not None:
+            return self._log.lag(_of_jobcomp(checkpoint))
         return self._slurmdbd.lag(_of_sacct(checkpoint))
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
@@ -99,9 +101,7 @@ class SlurmSource(Source):
         yield from self._reader().check()
 
     def _reader(self) -> Slurmdbd | JobcompLog:
-        if self.section.mode == "jobcomp":
-            return JobcompLog(self.section, self.context)
-        return self._slurmdbd
+        return self._log or self._slurmdbd
 
 
 def _of_jobcomp(checkpoint: Checkpoint | None) -> JobcompCheckpoint | None:

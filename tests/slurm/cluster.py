@@ -4,8 +4,11 @@ It needs root, and Debian's packages: either those of this machine, which it ins
 missing, or those of another release of Debian, which it fetches into a folder; its daemons and
 commands then run with that folder as their root, each in a mount namespace of its own, so that
 nothing stays mounted. The cluster lives in one folder, talks on loopback only, and uses neither
-systemd nor cgroups nor the system's own Slurm, munge or MariaDB. Jobs are run as users that every
-Debian has. All daemons are children of this process and end with it.
+systemd nor the system's own Slurm, munge or MariaDB, and cgroups only when asked to. Jobs are run
+as users that every Debian has. All daemons are children of this process and end with it.
+
+Debian's suites and their Slurm: bullseye 20.11, bookworm 22.05, trixie 24.11, testing 26.05. With
+`SLURM_TEST_SYSTEMS=/a/folder`, fetched systems are kept there, and used again.
 """
 
 import contextlib
@@ -24,38 +27,35 @@ from typing import TypeVar
 
 from tests.operation.machine import folder_for_a_system, tell
 
-PACKAGES = (
-    "slurm-client",
-    "slurm-wlm-mysql-plugin",
-    "slurmctld",
-    "slurmd",
-    "slurmdbd",
-    "munge",
-    "mariadb-server",
-)
+PACKAGES = ("slurm-client", "slurmctld", "slurmd", "slurmdbd", "munge", "mariadb-server")
+MYSQL_PLUGIN = "slurm-wlm-mysql-plugin"
+MYSQL_PLUGIN_OF = {"bullseye": "slurm-wlm-basic-plugins"}
+"""Debian's package with slurmdbd's plugin for MariaDB, where it has another name."""
 COMMANDS = ("sacct", "sbatch", "slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
 USERS = {"daemon": "physics", "games": "atlas", "mail": "biology"}
 """Unix user → account."""
-NODES = 3
+NODES = ("node1", "node2", "spare")
+KEPT_SYSTEMS = "SLURM_TEST_SYSTEMS"
+"""Variable: a folder where fetched systems are kept, each under the name of its suite."""
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _START_LIMIT_S = 60
 _STOP_LIMIT_S = 15
 Found = TypeVar("Found")
 
 _MOUNT = """\
-mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" &&
+mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" &&
 mkdir -p "$1$2" && mount --bind "$2" "$1$2" && shift 2 && exec "$@"
 """
 """What a system in a folder needs of this one: also the cluster's folder, at the same place."""
 
 SLURM_CONF = """\
-ClusterName=lab
+ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ctld_port}
 SlurmUser=slurm
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=5
+AuthInfo=socket={accounting}/munge/socket,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 MailProg=/bin/true
 MpiDefault=none
@@ -64,9 +64,6 @@ StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/run/slurmctld.pid
 SlurmdPidFile={folder}/run/slurmd-%n.pid
 SlurmdSpoolDir={folder}/spool/%n
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
@@ -82,9 +79,8 @@ CompleteWait=0
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd_port}
-AccountingStoragePass={folder}/munge/socket
+AccountingStoragePass={accounting}/munge/socket
 AccountingStorageTRES=gres/gpu
-AccountingStoreFlags=job_comment
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp.log
 GresTypes=gpu
@@ -97,6 +93,18 @@ NodeName=spare NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports[2]} \\
   CPUs=64 RealMemory=65536
 PartitionName=batch Nodes=node1,node2 Default=YES MaxTime=UNLIMITED DefaultTime=10 State=UP
 PartitionName=spare Nodes=spare MaxTime=UNLIMITED DefaultTime=10 State=UP
+"""
+
+WITHOUT_CGROUPS = """\
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+"""
+
+WITH_CGROUPS = """\
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+JobAcctGatherType=jobacct_gather/cgroup
 """
 
 SLURMDBD_CONF = """\
@@ -139,7 +147,8 @@ def require_packages() -> None:
         guard.write_text("#!/bin/sh\nexit 101\n")
         guard.chmod(0o755)
     try:
-        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
+        install += [*PACKAGES, MYSQL_PLUGIN]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         done = subprocess.run(
             install, env=environment, check=False, capture_output=True, text=True, timeout=600
@@ -153,7 +162,7 @@ def require_packages() -> None:
 
 @contextlib.contextmanager
 def _system(suite: str) -> Iterator[Path]:
-    """Another release of Debian with Slurm, in a folder; gone at the end.
+    """Another release of Debian with Slurm, in a folder; gone at the end, unless it is kept.
 
     Raises:
         UnavailableError: when it cannot be had.
@@ -162,13 +171,29 @@ def _system(suite: str) -> Iterator[Path]:
         raise UnavailableError("needs root: debootstrap makes devices and users")
     if shutil.which("debootstrap", path=_PATH) is None:
         raise UnavailableError("debootstrap is not installed")
-    with folder_for_a_system() as root:
-        include = f"--include={','.join(PACKAGES)}"
-        said = tell("debootstrap", "--variant=minbase", include, suite, root)
-        if said.returncode:
-            raise UnavailableError(f"no Debian {suite}: {(said.stdout + said.stderr)[-300:]}")
-        shutil.copy("/etc/hosts", root / "etc")
+    if kept := os.environ.get(KEPT_SYSTEMS):
+        root = Path(kept) / suite
+        if not (root / "usr" / "sbin" / "slurmctld").exists():
+            _fetch(suite, root)
         yield root
+        return
+    with folder_for_a_system() as root:
+        _fetch(suite, root)
+        yield root
+
+
+def _fetch(suite: str, root: Path) -> None:
+    """Fetches a release of Debian with Slurm into a folder.
+
+    Raises:
+        UnavailableError: when it cannot be had.
+    """
+    packages = (*PACKAGES, MYSQL_PLUGIN_OF.get(suite, MYSQL_PLUGIN))
+    include = f"--include={','.join(packages)}"
+    said = tell("debootstrap", "--variant=minbase", include, suite, root)
+    if said.returncode:
+        raise UnavailableError(f"no Debian {suite}: {(said.stdout + said.stderr)[-300:]}")
+    shutil.copy("/etc/hosts", root / "etc")
 
 
 def eventually(look: Callable[[], Found], limit_s: float, what: str) -> Found:
@@ -187,10 +212,22 @@ def eventually(look: Callable[[], Found], limit_s: float, what: str) -> Found:
 class Cluster:
     """A running cluster; made by `running_cluster`."""
 
-    def __init__(self, folder: Path, root: Path) -> None:
-        self.folder, self._root = folder, root
+    def __init__(
+        self,
+        folder: Path,
+        root: Path,
+        *,
+        name: str = "lab",
+        accounting: "Cluster | None" = None,
+        private: bool = False,
+        cgroups: bool = False,
+    ) -> None:
+        self.folder, self.root, self.name = folder, root, name
         self.conf = folder / "etc" / "slurm.conf"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._accounting = accounting or self
+        """The cluster whose munge, MariaDB and slurmdbd this one uses."""
+        self._private, self._cgroups = private, cgroups
 
     @property
     def environment(self) -> dict[str, str]:
@@ -200,11 +237,11 @@ class Cluster:
 
     def _entered(self, user: str | None = None) -> tuple[str, ...]:
         """What a command begins with, to be run in the cluster's system as one of its users."""
-        chroot = ("chroot", *([f"--userspec={user}"] if user else []), str(self._root))
-        if self._root == Path("/"):
+        chroot = ("chroot", *([f"--userspec={user}"] if user else []), str(self.root))
+        if self.root == Path("/"):
             return chroot
         mount = ("unshare", "--mount", "sh", "-c", _MOUNT, "sh")
-        return (*mount, str(self._root), str(self.folder), *chroot)
+        return (*mount, str(self.root), str(self._accounting.folder), *chroot)
 
     @property
     def sacct(self) -> str:
@@ -238,7 +275,7 @@ class Cluster:
 
     @property
     def _sql_options(self) -> tuple[str, ...]:
-        return ("--no-defaults", f"--socket={self.folder}/mysql/socket", "-u", "root")
+        return ("--no-defaults", f"--socket={self._accounting.folder}/mysql/socket", "-u", "root")
 
     def start(self, name: str) -> None:
         """Starts one of `munged`, `mariadbd`, `slurmdbd`, `slurmctld` and the nodes, and waits."""
@@ -306,7 +343,7 @@ class Cluster:
                     os.kill(int(process.name), signal.SIGKILL)
 
     def configure(self) -> None:
-        """Writes the configuration, the key and an empty database."""
+        """Writes the configuration, and brings everything up."""
         folder = self.folder
         for name, user in (
             ("etc", "root"),
@@ -314,35 +351,51 @@ class Cluster:
             ("state", "slurm"),
             ("munge", "munge"),
             ("mysql", "mysql"),
-            *((f"spool/{node}", "root") for node in ("node1", "node2", "spare")),
+            *((f"spool/{node}", "root") for node in NODES),
         ):
             (folder / name).mkdir(parents=True)
             self._give(folder / name, user)
-        for name in ("spool", "spool/node1", "spool/node2", "spool/spare"):
+        for name in ("spool", *(f"spool/{node}" for node in NODES)):
             (folder / name).chmod(0o755)
-        self.ports = free_ports(3 + NODES)
+        self.ports = free_ports(3 + len(NODES))
         values = {
+            "name": self.name,
             "folder": str(folder),
+            "accounting": str(self._accounting.folder),
             "host": socket.gethostname().partition(".")[0],
             "sql_port": self.ports[0],
-            "dbd_port": self.ports[1],
+            "dbd_port": self._accounting.ports[1],
             "ctld_port": self.ports[2],
             "node_ports": self.ports[3:],
             "password": secrets.token_hex(16),
         }
-        self.conf.write_text(SLURM_CONF.format(**values))
-        devices = [folder / f"gpu{number}" for number in range(4)]
-        for device in devices:
-            device.touch()
+        self.conf.write_text(
+            SLURM_CONF.format(**values)
+            + (WITH_CGROUPS if self._cgroups else WITHOUT_CGROUPS)
+            + self._comments_are_stored()
+        )
+        for number in range(4):
+            (folder / f"gpu{number}").touch()
         gres = f"NodeName=node1 Name=gpu File={folder}/gpu[0-3]\n"
         self.conf.with_name("gres.conf").write_text(gres)
-        self.conf.with_name("cgroup.conf").write_text(f"CgroupPlugin={self._cgroup_plugin()}\n")
+        self.conf.with_name("cgroup.conf").write_text(self._cgroup_conf())
         (folder / "jobcomp.log").touch()
         self._give(folder / "jobcomp.log", "slurm")
         self.write_epilog("exit 0")
+        if self._accounting is self:
+            self._configure_accounting(values)
+        self.populate()
+        for name in ("slurmctld", *NODES):
+            self.start(name)
+        eventually(self._nodes_idle, _START_LIMIT_S, "the nodes")
+
+    def _configure_accounting(self, values: Mapping[str, object]) -> None:
+        """Brings up munge, MariaDB and slurmdbd."""
+        folder = self.folder
         dbd_conf = self.conf.with_name("slurmdbd.conf")
         dbd_conf.touch(0o600)
-        dbd_conf.write_text(SLURMDBD_CONF.format(**values))
+        private = "PrivateData=jobs,users,accounts,usage\n" if self._private else ""
+        dbd_conf.write_text(SLURMDBD_CONF.format(**values) + private)
         self._give(dbd_conf, "slurm")
         key = folder / "munge" / "key"
         key.touch(0o600)
@@ -361,19 +414,25 @@ class Cluster:
             "GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1'"
         )
         self.start("slurmdbd")
-        self.populate()
-        for name in ("slurmctld", "node1", "node2", "spare"):
-            self.start(name)
-        eventually(self._nodes_idle, _START_LIMIT_S, "the nodes")
 
-    def _cgroup_plugin(self) -> str:
+    def _comments_are_stored(self) -> str:
+        """The line of slurm.conf that makes slurmdbd keep the comments of jobs."""
+        if self.version < (21, 8):
+            return "AccountingStoreJobComment=YES\n"
+        return "AccountingStoreFlags=job_comment\n"
+
+    def _cgroup_conf(self) -> str:
         """What keeps slurmd from cgroups; without it newer ones need a cgroup of their own."""
-        return "autodetect" if self.version < (23, 11) else "disabled"
+        if self._cgroups:
+            return "CgroupAutomount=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
+        if self.version < (21, 8):
+            return ""
+        return f"CgroupPlugin={'autodetect' if self.version < (23, 11) else 'disabled'}\n"
 
     @property
     def version(self) -> tuple[int, ...]:
         """The release of Slurm."""
-        return tuple(map(int, self.run("sacct", "--version").split()[-1].split(".")))
+        return tuple(map(int, self.run("slurmctld", "-V").split()[-1].split(".")))
 
     def _give(self, path: Path, user: str) -> None:
         """Makes a file one of the users' of the cluster's system."""
@@ -388,17 +447,19 @@ class Cluster:
     def populate(self) -> None:
         """Makes the cluster, accounts, users and QOS known to slurmdbd."""
         add = ("sacctmgr", "-i", "add")
-        self.run(*add, "cluster", "lab")
-        self.run(*add, "qos", "high", "priority=1000")
-        self.run(*add, "qos", "low", "preemptmode=requeue")
-        self.run("sacctmgr", "-i", "modify", "qos", "high", "set", "preempt=low")
+        cluster = f"cluster={self.name}"
+        self.run(*add, "cluster", self.name)
+        if self._accounting is self:
+            self.run(*add, "qos", "high", "priority=1000")
+            self.run(*add, "qos", "low", "preemptmode=requeue")
+            self.run("sacctmgr", "-i", "modify", "qos", "high", "set", "preempt=low")
         for user, account in USERS.items():
-            self.run(*add, "account", account, "cluster=lab")
-            self.run(*add, "user", user, f"account={account}", "cluster=lab", "qos=high,low,normal")
+            self.run(*add, "account", account, cluster)
+            self.run(*add, "user", user, f"account={account}", cluster, "qos=high,low,normal")
 
     def _nodes_idle(self) -> bool:
         states = self.run("sinfo", "-h", "-N", "-o", "%T", check=False).split()
-        return states == ["idle"] * NODES
+        return states == ["idle"] * len(NODES)
 
 
 def free_ports(count: int) -> list[int]:
@@ -411,11 +472,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running_cluster(suite: str | None = None) -> Iterator[Cluster]:
+def running_cluster(
+    suite: str | None = None, *, private: bool = False, cgroups: bool = False
+) -> Iterator[Cluster]:
     """A cluster of its own, gone at the end.
 
     Args:
         suite: the release of Debian whose Slurm it is; None: this machine's.
+        private: whether slurmdbd shows users their own jobs only (`PrivateData`).
+        cgroups: whether jobs run in cgroups, as on most sites.
 
     Raises:
         UnavailableError: when there cannot be one here.
@@ -428,10 +493,27 @@ def running_cluster(suite: str | None = None) -> Iterator[Cluster]:
             root = stack.enter_context(_system(suite))
         folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         folder.chmod(0o755)
-        cluster = Cluster(folder, root)
-        try:
-            cluster.configure()
-            yield cluster
-        finally:
-            cluster.stop_all()
-            shutil.rmtree(folder, ignore_errors=True)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        cluster = Cluster(folder, root, private=private, cgroups=cgroups)
+        stack.callback(cluster.stop_all)
+        cluster.configure()
+        yield cluster
+
+
+@contextlib.contextmanager
+def cluster_beside(first: Cluster, name: str = "far") -> Iterator[Cluster]:
+    """A second cluster of the same slurmdbd, in a federation with the first, gone at the end.
+
+    Their commands show the jobs of both (`fed_display`), unless asked for one.
+    """
+    second = Cluster(first.folder / name, first.root, name=name, accounting=first)
+    try:
+        second.configure()
+        first.run(*("sacctmgr", "-i", "add", "federation", "both"), f"clusters={first.name},{name}")
+        for cluster in (first, second):
+            with cluster.conf.open("a") as conf:
+                conf.write("FederationParameters=fed_display\n")
+            cluster.run("scontrol", "reconfigure")
+        yield second
+    finally:
+        second.stop_all()

@@ -72,11 +72,14 @@ def test_what_releases_offer_differs():
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_release_offers_all_that_each_reading_needs(release: str):
-    """Key columns, those of the default mapping but for the jobcomp log's, and the steps' usage."""
+    """Key columns, those of the default mapping but for the jobcomp log's, the numbers of users and
+    groups, and the steps' usage.
+    """
     offered = frozenset(OFFERS[release])
     fields = frozenset({"AllocCPUS", "AllocTRES", "TotalCPU", "MaxRSS", "NNodes", "User", "Group"})
     assert offered.issuperset(KEY_COLUMNS)
-    assert set(Columns.choose(fields, offered, str).names) == fields.union(KEY_COLUMNS, {USAGE})
+    needed = fields.union(KEY_COLUMNS, {USAGE, "UID", "GID"})
+    assert set(Columns.choose(fields, offered, str).names) == needed
 
 
 @pytest.mark.parametrize("release", RELEASES)
