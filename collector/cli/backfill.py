@@ -25,7 +25,7 @@ from collector.config import ConfigError
 from collector.config.yamlfile import did_you_mean
 from collector.daemon import stop_on_signals
 from collector.logs import Log
-from collector.outbox import OutboxError
+from collector.outbox import Origin, OutboxError, Outcome
 from collector.pipeline import backfill as work
 from collector.pipeline.assemble import Parts, assemble
 from collector.pipeline.collect import Collected
@@ -88,7 +88,7 @@ def _run(
     parts: Parts, since: datetime, until: datetime, stop: threading.Event, log: Log, *, wait: bool
 ) -> bool:
     """Backfills, prints the summary, and says whether everything was delivered."""
-    origin = f"backfill {utc_now().isoformat(timespec='milliseconds')}"
+    origin = Origin.of_backfill(utc_now().isoformat(timespec="milliseconds"))
     with work.sending(parts.sender, log) if wait else contextlib.nullcontext():
         with _progress(log) as progress:
             put = work.backfill(
@@ -110,8 +110,14 @@ def _run(
 def _dry_run(parts: Parts, since: datetime, until: datetime, log: Log) -> None:
     with _progress(log) as progress:
         total, reasons = work.dry_run(parts.sources, since, until, progress)
-    _print({"read": total.read, "filtered": total.filtered, "would be stored": total.new})
-    _print({"would be rejected": total.rejected})
+    _print(
+        {
+            "read": total.read,
+            "filtered": total.outcomes[Outcome.FILTERED],
+            "would be stored": total.to_be_sent,
+            "would be rejected": total.rejected,
+        }
+    )
     for reason, count in reasons.most_common(20):
         click.echo(f"{count:>12}  {reason}")
 

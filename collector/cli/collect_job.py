@@ -11,7 +11,7 @@ from collector import logs
 from collector.cli.options import CONTEXT, config_option, load_as_owner
 from collector.clock import utc_now
 from collector.config import ConfigError
-from collector.outbox import Outbox, OutboxError
+from collector.outbox import Origin, Outbox, OutboxError
 from collector.pipeline.collect import Collected, store
 from collector.pipeline.sources import make_sources
 from collector.source import SourceError
@@ -47,7 +47,7 @@ def command(config_path: Path, name: str, job_id: str) -> None:
             sys.exit(0)
         with Outbox.open(config.outbox.path, now=utc_now, limits=config.outbox) as outbox:
             outbox.wait_at_most(_OUTBOX_S)
-            store(mapped.source.one(job_id), mapped, outbox, Collected(), origin="epilog")
+            store(mapped.source.one(job_id), mapped, outbox, Collected(), origin=Origin.EPILOG)
     except (ConfigError, SourceError, OutboxError, ValueError) as error:
         log.error("job left to the polls", problem=str(error))
     except Exception:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,17 @@ from collector.cli.options import CONTEXT, config_option, exit_for_config, load_
 from collector.clock import utc_now
 from collector.config import ConfigError
 from collector.daemon import stop_on_signals
-from collector.outbox import Entry, Outbox, OutboxError, Waiting
+from collector.outbox import (
+    REJECTED,
+    TO_BE_SENT,
+    Intake,
+    NewRecord,
+    Origin,
+    Outbox,
+    OutboxError,
+    Outcome,
+    Waiting,
+)
 from collector.pipeline.assemble import assemble
 from collector.record import InvalidRecordError, decode
 
@@ -56,7 +67,7 @@ def list_(config_path: Path, limit: int) -> None:
     """List what waits, oldest first: source, record id, what is to be sent, tries."""
     with _opened(config_path) as outbox:
         for waiting in itertools.islice(_waiting(outbox), limit):
-            what = "stop time" if waiting.is_update else "record"
+            what = "stop time" if waiting.is_stop else "record"
             tries = f"  tried {waiting.tries} times" if waiting.tries else ""
             click.echo(f"{waiting.source}  {waiting.record_id}  {what}{tries}")
 
@@ -80,26 +91,27 @@ def export(config_path: Path, file: Path | None) -> None:
 @click.argument("file", type=click.File("rb"), default="-")
 def import_(config_path: Path, file: IO[bytes]) -> None:
     """Put exported records into the outbox; what it knows already is left alone."""
-    stored = known = rejected = 0
+    outcomes: Counter[Outcome] = Counter()
     with _opened(config_path, create=True) as outbox:
         numbered = enumerate(file, 1)
         while lines := list(itertools.islice(numbered, _BATCH)):
-            entries: dict[str, list[Entry]] = {}
+            records: dict[str, list[NewRecord]] = {}
             for number, text in lines:
                 try:
                     line = msgspec.json.decode(text, type=_Line)
-                    entry = Entry.of(decode(bytes(line.record)))
+                    record = NewRecord.of(decode(bytes(line.record)))
                 except (msgspec.MsgspecError, InvalidRecordError) as error:
                     raise click.ClickException(
                         f"line {number}: expected a line of an export: {error}"
                     ) from error
-                entries.setdefault(line.source, []).append(entry)
-            for source, some in entries.items():
-                put = outbox.put(source, some, read=len(some), origin="import")
-                stored += put.stored
-                known += put.known
-                rejected += put.rejected
-    click.echo(f"{stored:>12}  to be sent\n{known:>12}  known\n{rejected:>12}  rejected")
+                records.setdefault(line.source, []).append(record)
+            for source, some in records.items():
+                intake = Intake(source, some, read=len(some), origin=Origin.IMPORT)
+                outcomes.update(outbox.put(intake).outcomes)
+    rejected = sum(outcomes[outcome] for outcome in REJECTED)
+    to_be_sent = sum(outcomes[outcome] for outcome in TO_BE_SENT)
+    click.echo(f"{to_be_sent:>12}  to be sent\n{outcomes[Outcome.KNOWN]:>12}  known")
+    click.echo(f"{rejected:>12}  rejected")
     sys.exit(1 if rejected else 0)
 
 
@@ -127,8 +139,9 @@ def flush(config_path: Path) -> None:
         exit_for_config(error)
     except OutboxError as error:
         raise click.ClickException(str(error)) from error
-    accepted = result.sent + result.updated + result.already_there
-    click.echo(f"{accepted:>12}  sent\n{result.rejected:>12}  rejected\n{waiting:>12}  waiting")
+    click.echo(
+        f"{result.accepted:>12}  sent\n{result.rejected:>12}  rejected\n{waiting:>12}  waiting"
+    )
     sys.exit(1 if waiting else 0)
 
 

@@ -97,7 +97,7 @@ def _reconcile(
             fixed = 0
             if fix:
                 with Outbox.open(config.outbox.path, now=utc_now, limits=config.outbox) as outbox:
-                    fixed = work.fix(outbox).new
+                    fixed = work.fix(outbox).to_be_sent
         finally:
             work.close()
     summary = {"jobs": work.jobs, "equal": work.equal, **counts}

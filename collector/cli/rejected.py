@@ -64,7 +64,7 @@ def list_(config_path: Path, as_json: bool, **selection: Any) -> None:
             else:
                 reason = row.reason if len(row.reason) <= _SHOWN else row.reason[:_SHOWN] + "…"
                 click.echo(
-                    f"{row.id:>6}  {row.at:%Y-%m-%dT%H:%M:%SZ}  {row.source}  {row.kind}  "
+                    f"{row.id:>6}  {row.rejected_at:%Y-%m-%dT%H:%M:%SZ}  {row.source}  {row.kind}  "
                     f"{_printable(row.record_id or '?')}  {_printable(reason)}"
                 )
 
@@ -76,13 +76,16 @@ def show(config_path: Path, **selection: Any) -> None:
     """Show everything that is known of them: reason, place, raw input, the stored version."""
     with _opened(config_path) as (_, outbox):
         for row in _rows(outbox, **selection):
-            click.echo(f"{row.id}  {row.kind} of {row.source}, rejected {row.at.isoformat()}")
+            click.echo(
+                f"{row.id}  {row.kind} of {row.source}, rejected {row.rejected_at.isoformat()}"
+            )
             click.echo(f"  record_id  {_printable(row.record_id or '?')}")
             click.echo(f"  reason     {_printable(row.reason)}")
-            click.echo(f"  place      {_printable(row.place)}")
+            click.echo(f"  where      {_printable(row.where)}")
             click.echo(f"  raw        {_printable(row.raw.decode(errors='backslashreplace'))}")
-            if row.stored is not None:
-                click.echo(f"  stored     {_printable(row.stored.decode(errors='replace'))}")
+            if row.other_version is not None:
+                other = row.other_version.decode(errors="replace")
+                click.echo(f"  other      {_printable(other)}")
 
 
 @command.command()
@@ -166,7 +169,8 @@ def _require_selection(everything: bool, selection: dict[str, Any]) -> None:
 def _document(row: RejectedRow) -> dict[str, Any]:
     document = msgspec.structs.asdict(row)
     document["raw"] = row.raw.decode(errors="backslashreplace")
-    document["stored"] = None if row.stored is None else row.stored.decode(errors="replace")
+    other = row.other_version
+    document["other_version"] = None if other is None else other.decode(errors="replace")
     return document
 
 

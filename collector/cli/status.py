@@ -14,21 +14,21 @@ from collector import logs
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
 from collector.clock import span, utc_now
 from collector.config import Config, ConfigError
-from collector.outbox import Outbox, OutboxError, Status
+from collector.outbox import Outbox, OutboxError, Outcome, Status
 from collector.pipeline.sources import make_sources
 from collector.source import Lag
 
 _CHECKPOINT_SHOWN = 200
 _SAID = {
     "read": "read",
-    "filtered": "filtered",
-    "rejected": "rejected",
+    Outcome.FILTERED: "filtered",
+    Outcome.UNMAPPABLE: "unmappable",
     "suspicious": "suspicious",
-    "known": "known before",
-    "sent": "records sent",
-    "completed": "stop times sent",
-    "already_there": "already there",
-    "refused": "refused by the Auditor",
+    Outcome.KNOWN: "known before",
+    Outcome.SENT: "records sent",
+    Outcome.STOP_SENT: "stop times sent",
+    Outcome.ALREADY_THERE: "already there",
+    Outcome.REFUSED: "refused by the Auditor",
 }
 """Outcomes in the order of the data path, in words."""
 

@@ -8,7 +8,7 @@ from collector.clock import span
 from collector.config import Config
 from collector.daemon.poll import Poll
 from collector.daemon.work import Work
-from collector.outbox import Outbox, Status
+from collector.outbox import Outbox, SenderState, Status
 
 HANGING_S = 900.0
 """Something that did not get on for so long hangs, if systemd does not say otherwise."""
@@ -54,10 +54,14 @@ def hanging(works: Iterable[Work], limit_s: float) -> list[tuple[Work, float]]:
 
 def _sender(config: Config, status: Status, now: datetime) -> Iterator[str]:
     sender, limit_s = status.sender, config.metrics.waiting_limit_s
-    if sender is not None and sender.state == "paused":
+    if sender is not None and sender.state is SenderState.PAUSED:
         yield f"sender: paused for {span(_age(sender.since, now))}: {sender.reason}"
     if status.oldest_put_at is not None and _age(status.oldest_put_at, now) > limit_s:
-        why = f": {sender.reason}" if sender is not None and sender.state == "away" else ""
+        why = (
+            f": {sender.reason}"
+            if sender is not None and sender.state is SenderState.UNREACHABLE
+            else ""
+        )
         yield f"sender: a record has waited for {span(_age(status.oldest_put_at, now))}{why}"
 
 

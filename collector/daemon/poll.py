@@ -7,7 +7,7 @@ import time
 from collector.clock import Now
 from collector.daemon.work import Progressed
 from collector.logs import Log
-from collector.outbox import Outbox, OutboxError, OutboxFullError, OutboxInUseError
+from collector.outbox import Origin, Outbox, OutboxError, OutboxFullError, OutboxInUseError
 from collector.pipeline.collect import Collected, store
 from collector.pipeline.sources import MappedSource
 from collector.source import Lag, SourceError
@@ -47,7 +47,7 @@ class Poll:
         try:
             source = self._mapped.source
             for batch in source.poll(self._outbox.checkpoint(self.name)):
-                store(batch, self._mapped, self._outbox, collected, origin="poll")
+                store(batch, self._mapped, self._outbox, collected, origin=Origin.POLL)
                 progressed()
                 if self._stop.is_set():
                     break

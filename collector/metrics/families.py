@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from collector.clock import Now
-from collector.outbox import Outbox, Status
+from collector.outbox import Kind, Origin, Outbox, Outcome, SenderState, Status
 from collector.source import Lag
 
 PREFIX = "auditor_collector"
@@ -19,20 +20,27 @@ PREFIX = "auditor_collector"
 Lags = Callable[[], Mapping[str, Lag | None]]
 """Gives how far each source is behind, by its name; None where that is not known."""
 
-_OUTCOMES = {
+_COUNTERS = {
     "read": ("jobs_read", "Jobs that sources have read."),
-    "new": ("records_new", "Records that were put into the outbox."),
-    "merged": ("records_merged", "Stop times that joined their waiting record."),
-    "updated": ("records_updated", "Stop times that were put into the outbox."),
-    "known": ("records_known", "Records that brought nothing new."),
-    "rejected": ("records_rejected", "Jobs of which no record could be made."),
-    "suspicious": ("records_suspicious", "Records of jobs with values that cannot be."),
-    "sent": ("records_sent", "Records that the Auditor took."),
-    "completed": ("records_completed", "Stop times that the Auditor took."),
-    "already_there": ("records_already_there", "Records that the Auditor had already."),
-    "refused": ("records_refused", "Records that the Auditor refused."),
+    "stops_read": ("stops_read", "Stop times of running jobs that sources have read."),
+    Outcome.QUEUED: ("records_queued", "New records that were put into the outbox."),
+    Outcome.MERGED: ("records_merged", "Stop times that joined their waiting record."),
+    Outcome.STOP_QUEUED: ("stops_queued", "Stop times that were put into the outbox."),
+    Outcome.KNOWN: ("records_known", "Records that were waiting or sent already."),
+    Outcome.UNMAPPABLE: ("jobs_unmappable", "Jobs of which no record could be made."),
+    "suspicious": ("records_suspicious", "Records of jobs with impossible values."),
+    Outcome.SENT: ("records_sent", "Records that the Auditor stored."),
+    Outcome.STOP_SENT: ("stops_sent", "Stop times that the Auditor stored."),
+    Outcome.ALREADY_THERE: ("records_already_there", "Records that the Auditor had already."),
+    Outcome.ALREADY_THERE_UNREAD: (
+        "records_already_there_unread",
+        "Records whose id the Auditor had already, under a role that may not read it.",
+    ),
+    Outcome.REFUSED: ("records_refused", "Records that the Auditor refuses."),
+    Outcome.COLLISION: ("records_colliding", "Records whose id another run has."),
 }
-"""Outcome in the books → name and help of its counter."""
+"""What is counted → name and help of its counter. Filtered jobs have a label more, below;
+`retrying` is a state, not a count."""
 
 
 class Books(Collector):
@@ -94,19 +102,28 @@ class Books(Collector):
         rejected = GaugeMetricFamily(
             f"{PREFIX}_rejected_records", "Rejected records that are kept.", labels=["kind"]
         )
-        for kind in ("job", "stop", "collision", "refused"):
+        for kind in typing.get_args(Kind):
             rejected.add_metric([kind], status.rejected.get(kind, 0))
         yield rejected
 
 
 def _counters(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
     sums = Counter(
-        {(source, "poll", outcome, ""): 0 for source in sources for outcome in _OUTCOMES}
+        {
+            (source, str(Origin.POLL), str(outcome), ""): 0
+            for source in sources
+            for outcome in _COUNTERS
+        }
     )
     for (source, origin, outcome, detail), number in status.counts.items():
         # Each backfill has a name of its own, which would be a time series of its own.
-        sums[source, origin.split()[0], outcome, detail] += number
-    for outcome, (what, text) in _OUTCOMES.items():
+        sums[
+            source,
+            Origin.family(origin),
+            outcome,
+            detail if outcome == Outcome.FILTERED else "",
+        ] += number
+    for outcome, (what, text) in _COUNTERS.items():
         counter = CounterMetricFamily(f"{PREFIX}_{what}", text, labels=["source", "origin"])
         for (source, origin, found, _), number in sums.items():
             if found == outcome:
@@ -118,7 +135,7 @@ def _counters(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
         labels=["source", "origin", "reason"],
     )
     for (source, origin, found, reason), number in sums.items():
-        if found == "filtered":
+        if found == Outcome.FILTERED:
             filtered.add_metric([source, origin, reason], number)
     yield filtered
 
@@ -163,12 +180,12 @@ def _lagging(lags: Mapping[str, Lag | None]) -> Iterator[Metric]:
 def _sender(status: Status) -> Iterator[Metric]:
     state = GaugeMetricFamily(
         f"{PREFIX}_sender_state",
-        "1 for the state that the sender is in: sending, away (the Auditor cannot be reached), "
-        "paused (somebody has to act).",
+        "1 for the state that the sender is in: idle, sending, unreachable (the Auditor does not "
+        "answer), paused (somebody has to act).",
         labels=["state"],
     )
-    found = "sending" if status.sender is None else status.sender.state
-    for name in ("sending", "away", "paused"):
+    found = SenderState.IDLE if status.sender is None else status.sender.state
+    for name in SenderState:
         state.add_metric([name], name == found)
     yield state
     if status.sender is not None:

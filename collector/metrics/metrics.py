@@ -21,7 +21,7 @@ from collector.config import MetricsSection
 from collector.logs import Log
 from collector.metrics.families import PREFIX, Books, Lags
 from collector.metrics.server import Server
-from collector.outbox import Outbox
+from collector.outbox import Outbox, SenderState
 
 # A time series more for each counter, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -90,7 +90,7 @@ class Metrics:
             self._poll_seconds.labels(source)
             for result in ("ok", "failed"):
                 self._polls.labels(source, result)
-        for result in ("sending", "away", "paused", "elsewhere"):
+        for result in (*SenderState, "elsewhere"):
             self._passes.labels(result)
 
     def start(self, schedule: Callable[[str, Callable[[], object], float, float], None]) -> None:
@@ -124,7 +124,7 @@ class Metrics:
         """Counts a pass of the sender."""
         self._passes.labels(result).inc()
         self._pass_seconds.observe(seconds)
-        if result == "sending":
+        if result in (SenderState.IDLE, SenderState.SENDING):
             self._pass_success.set(self._now().timestamp())
 
     def exposition(self) -> bytes:

@@ -15,92 +15,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-LAYOUT = 1
-"""Version of the layout that this program writes, kept in the file as `user_version`."""
+from collector.outbox import layout
 
 _BUSY_TIMEOUT_S = 30
 _PAGE_BYTES = 16_384
-_DDL_1 = """
--- Every record id that is known: it waits, or was sent within the ledger's days, or is open.
--- `id` grows with each put that makes the record wait, so that it orders what waits by age.
-CREATE TABLE ledger (
-    id         INTEGER PRIMARY KEY,
-    record_id  TEXT NOT NULL UNIQUE,
-    source     TEXT NOT NULL,
-    start_us   INTEGER NOT NULL,       -- instants are microseconds since 1970-01-01 UTC
-    stop_us    INTEGER,                -- NULL: the run lasts
-    sent_us    INTEGER                 -- NULL: something of it waits
-);
-CREATE INDEX ledger_sent ON ledger (sent_us) WHERE sent_us IS NOT NULL AND stop_us IS NOT NULL;
-
--- What is to be sent. Same `id` as in the ledger.
-CREATE TABLE waiting (
-    id         INTEGER PRIMARY KEY,
-    origin     TEXT NOT NULL,
-    is_update  INTEGER NOT NULL,       -- the Auditor holds it; only its stop time is to be sent
-    corrects   INTEGER NOT NULL,       -- its source may correct a stop time
-    put_us     INTEGER NOT NULL,
-    due_us     INTEGER NOT NULL,       -- 0: at once
-    tries      INTEGER NOT NULL,
-    revision   INTEGER NOT NULL,       -- grows when a put changes it, even while it is in flight
-    body       BLOB NOT NULL           -- the whole record as JSON, also of an update
-);
-
--- Records that the Auditor holds without a stop time, whole, to be completed by a stop.
-CREATE TABLE open_records (
-    id         INTEGER PRIMARY KEY,
-    corrects   INTEGER NOT NULL,
-    body       BLOB NOT NULL
-);
-
--- What can be no record, or was refused. One row for each thing, however often it is read.
-CREATE TABLE rejected (
-    id         INTEGER PRIMARY KEY,
-    digest     BLOB NOT NULL UNIQUE,   -- of source, record id and raw
-    at_us      INTEGER NOT NULL,
-    source     TEXT NOT NULL,
-    origin     TEXT NOT NULL,
-    kind       TEXT NOT NULL,
-    record_id  TEXT,
-    reason     TEXT NOT NULL,
-    raw        BLOB NOT NULL,          -- the job's text (kind job), or the record's JSON
-    stored     BLOB,                   -- the other version of a collision
-    place      TEXT NOT NULL
-);
-CREATE INDEX rejected_record_id ON rejected (record_id);
-
-CREATE TABLE sources (
-    name       TEXT PRIMARY KEY,
-    checkpoint TEXT,                   -- JSON
-    success_us INTEGER,
-    error_us   INTEGER,
-    error      TEXT
-) WITHOUT ROWID;
-
--- At most one row: how sending goes.
-CREATE TABLE sender (
-    state      TEXT NOT NULL,
-    since_us   INTEGER NOT NULL,
-    reason     TEXT NOT NULL
-);
-
-CREATE TABLE counts (
-    source     TEXT NOT NULL,
-    origin     TEXT NOT NULL,
-    outcome    TEXT NOT NULL,
-    detail     TEXT NOT NULL,          -- why it was filtered; empty otherwise
-    number     INTEGER NOT NULL,
-    PRIMARY KEY (source, origin, outcome, detail)
-) WITHOUT ROWID;
-
--- One row: what would be slow to count, and the next `ledger.id`, which is never used twice.
-CREATE TABLE totals (
-    next_id    INTEGER NOT NULL,
-    records    INTEGER NOT NULL,
-    bytes      INTEGER NOT NULL
-);
-INSERT INTO totals VALUES (1, 0, 0);
-"""
 
 
 class OutboxError(Exception):
@@ -214,38 +132,15 @@ def _open(path: Path, *, create: bool) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if _layout(connection) < LAYOUT:
+    if layout.is_behind(connection):
         with lock(path, "layout", wait=True):
-            if _layout(connection) < LAYOUT:
-                _apply_migrations(connection)
-    if (found := _layout(connection)) > LAYOUT:
+            if layout.is_behind(connection):
+                layout.migrate(connection)
+    if unknown := layout.unknown(connection):
         raise OutboxError(
-            f"{path}: was written by a newer version of the program (layout {found}, this one "
-            f"knows {LAYOUT}); install that version, or name another outbox"
+            f"{path}: was written by a newer version of the program (this one does not know "
+            f"{', '.join(unknown)}); install that version, or name another outbox"
         )
-
-
-def _layout(connection: sqlite3.Connection) -> int:
-    layout: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    # A file may be damaged beyond its first page: this reads the roots of the tables.
-    for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
-        connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 - our own names
-    return layout
-
-
-def _apply_migrations(connection: sqlite3.Connection) -> None:
-    # Costs 5 MiB, which a daemon on a file of the present layout does not pay.
-    from sqlite_utils import Database, Migrations  # noqa: PLC0415
-
-    migrations = Migrations("outbox")
-
-    @migrations()
-    def lay_out(db: Database) -> None:
-        for statement in _DDL_1.split(";\n"):
-            db.execute(statement)
-        db.execute("PRAGMA user_version = 1")
-
-    migrations.apply(Database(connection, execute_plugins=False))
 
 
 def _broken(path: Path) -> Path:

@@ -2,8 +2,9 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +23,7 @@ def count(sql: sqlite3.Connection, counts: Mapping[tuple[str, str, str, str], in
     )
 
 
-def json(values: Sequence[object]) -> str:
+def json(values: object) -> str:
     return msgspec.json.encode(values).decode()
 
 
@@ -36,32 +37,39 @@ def instant(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
 
 
+class Rejection(NamedTuple):
+    """A row to be: what is kept of something that was rejected."""
+
+    kind: str
+    record_id: str | None
+    reason: str
+    raw: bytes
+    other_version: bytes | None
+    where: str
+
+
 def reject(
     sql: sqlite3.Connection,
     source: str,
     origin: str,
     now_us: int,
-    rows: Iterable[tuple[str, str | None, str, bytes, bytes | None, str]],
+    rows: Iterable[Rejection],
 ) -> None:
     sql.executemany(
-        "INSERT INTO rejected (digest, at_us, source, origin, kind, record_id, reason, raw, stored,"
-        " place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
-        " at_us = excluded.at_us, reason = excluded.reason, stored = excluded.stored,"
-        " place = excluded.place",
+        "INSERT INTO rejected (digest, rejected_us, source, origin, kind, record_id, reason, raw,"
+        " other_version, location) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (digest) DO UPDATE SET"
+        " rejected_us = excluded.rejected_us, reason = excluded.reason,"
+        " other_version = excluded.other_version, location = excluded.location",
         (
             (
-                _digest(source, record_id, raw),
+                _digest(source, row.record_id, row.raw),
                 now_us,
                 source,
                 origin,
-                kind,
-                record_id,
-                reason,
-                raw,
-                stored,
-                place,
+                *row,
             )
-            for kind, record_id, reason, raw, stored, place in rows
+            for row in rows
         ),
     )
 

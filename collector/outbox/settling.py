@@ -4,8 +4,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 
-from collector.outbox.entries import Verdict, Waiting
-from collector.outbox.rows import count, json, reject, us, weigh
+from collector.outbox.outcomes import ACCEPTED, Outcome
+from collector.outbox.rows import Rejection, count, json, reject, us, weigh
+from collector.outbox.values import Verdict, Waiting
 
 _EXPIRED_PER_SETTLE = 5_000
 
@@ -19,34 +20,34 @@ def settle(
     revisions: dict[int, int] = dict(
         sql.execute(
             "SELECT id, revision FROM waiting WHERE id IN (SELECT value FROM json_each(?))",
-            (json([verdict.entry.id for verdict in verdicts]),),
+            (json([verdict.waiting.id for verdict in verdicts]),),
         ).fetchall()
     )
     for verdict in verdicts:
-        entry = verdict.entry
-        if entry.id not in revisions:
+        waiting, outcome = verdict.waiting, verdict.outcome
+        if waiting.id not in revisions:
             continue
-        changed = revisions[entry.id] != entry.revision
-        if verdict.outcome == "kept":
-            if verdict.due_at is not None and not changed:
-                sql.execute(
-                    "UPDATE waiting SET tries = tries + ?, due_us = ? WHERE id = ?",
-                    (verdict.counts, us(verdict.due_at), entry.id),
-                )
-        elif verdict.outcome == "rejected":
-            if not changed:
-                _refuse(sql, verdict, now_us)
-                counts[entry.source, entry.origin, "refused", ""] += 1
-        else:
-            outcome = "completed" if verdict.outcome == "updated" else verdict.outcome
-            counts[entry.source, entry.origin, outcome, ""] += 1
+        changed = revisions[waiting.id] != waiting.revision
+        if outcome in ACCEPTED:
             if changed:
                 sql.execute(
-                    "UPDATE waiting SET is_update = 1, tries = 0, due_us = 0 WHERE id = ?",
-                    (entry.id,),
+                    "UPDATE waiting SET is_stop = 1, tries = 0, due_us = 0 WHERE id = ?",
+                    (waiting.id,),
                 )
             else:
-                accepted.append(entry)
+                accepted.append(waiting)
+        elif changed:
+            continue
+        elif outcome is Outcome.RETRYING:
+            if verdict.due_at is not None:
+                sql.execute(
+                    "UPDATE waiting SET tries = tries + ?, due_us = ? WHERE id = ?",
+                    (verdict.own_fault, us(verdict.due_at), waiting.id),
+                )
+            continue
+        else:
+            _reject(sql, verdict, now_us)
+        counts[waiting.source, waiting.origin, outcome, ""] += 1
     _remember(sql, accepted, now_us)
     oldest_us = now_us - int(ledger_days * 86_400_000_000)
     sql.execute(
@@ -63,22 +64,32 @@ def _remember(sql: sqlite3.Connection, accepted: Sequence[Waiting], now_us: int)
         return
     sql.executemany(
         "INSERT OR REPLACE INTO open_records VALUES (?, ?, ?)",
-        [(entry.id, entry.corrects, entry.body) for entry in accepted if entry.stop_time is None],
+        [
+            (waiting.id, waiting.may_correct_stop_time, waiting.body)
+            for waiting in accepted
+            if waiting.stop_time is None
+        ],
     )
-    ids = json([entry.id for entry in accepted])
+    ids = json([waiting.id for waiting in accepted])
     sql.execute(
         "UPDATE ledger SET sent_us = ? WHERE id IN (SELECT value FROM json_each(?))", (now_us, ids)
     )
     sql.execute("DELETE FROM waiting WHERE id IN (SELECT value FROM json_each(?))", (ids,))
-    weigh(sql, -len(accepted), -sum(len(entry.body) for entry in accepted))
+    weigh(sql, -len(accepted), -sum(len(waiting.body) for waiting in accepted))
 
 
-def _refuse(sql: sqlite3.Connection, verdict: Verdict, now_us: int) -> None:
+def _reject(sql: sqlite3.Connection, verdict: Verdict, now_us: int) -> None:
     """Moves a record from `waiting` to `rejected`; its id is known no more."""
-    entry = verdict.entry
-    kind = "refused" if verdict.stored is None else "collision"
-    row = (kind, entry.record_id, verdict.reason, entry.body, verdict.stored, "Auditor")
-    reject(sql, entry.source, entry.origin, now_us, [row])
-    sql.execute("DELETE FROM waiting WHERE id = ?", (entry.id,))
-    sql.execute("DELETE FROM ledger WHERE id = ?", (entry.id,))
-    weigh(sql, -1, -len(entry.body))
+    waiting = verdict.waiting
+    row = Rejection(
+        verdict.outcome,
+        waiting.record_id,
+        verdict.reason,
+        waiting.body,
+        verdict.other_version,
+        "Auditor",
+    )
+    reject(sql, waiting.source, waiting.origin, now_us, [row])
+    sql.execute("DELETE FROM waiting WHERE id = ?", (waiting.id,))
+    sql.execute("DELETE FROM ledger WHERE id = ?", (waiting.id,))
+    weigh(sql, -1, -len(waiting.body))

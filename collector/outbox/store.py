@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,21 +13,21 @@ import msgspec
 
 from collector.config import OutboxSection
 from collector.outbox import file as outbox_file
-from collector.outbox.entries import (
-    Entry,
-    Put,
-    Rejected,
+from collector.outbox.file import OutboxFullError
+from collector.outbox.putting import delete_rejected, put
+from collector.outbox.rows import instant, json, us
+from collector.outbox.settling import settle
+from collector.outbox.values import (
+    Intake,
+    PutResult,
     RejectedRow,
+    SenderState,
     SenderStatus,
     SourceStatus,
     Status,
     Verdict,
     Waiting,
 )
-from collector.outbox.file import OutboxFullError
-from collector.outbox.intake import Intake, without_repeats
-from collector.outbox.rows import count, instant, json, us
-from collector.outbox.settling import settle
 
 
 class Outbox:
@@ -129,36 +129,8 @@ class Outbox:
             return f"{free} bytes are free, outbox.min_free_bytes is {limits.min_free_bytes}"
         return None
 
-    def put(
-        self,
-        source: str,
-        entries: Sequence[Entry],
-        *,
-        stops: Sequence[tuple[str, datetime]] = (),
-        rejected: Sequence[Rejected] = (),
-        filtered: Mapping[str, int] | None = None,
-        read: int = 0,
-        checkpoint: Any = None,
-        origin: str = "poll",
-        corrects: bool = False,
-        readmitted: Sequence[int] = (),
-        again: bool = False,
-    ) -> Put:
+    def put(self, intake: Intake) -> PutResult:
         """Takes in what a source read, and its checkpoint, in one transaction.
-
-        Args:
-            source: its name.
-            entries: records, in the order in which they were read.
-            stops: (record id, stop time) for records that were put before.
-            rejected: jobs of which no record can be made.
-            filtered: reason → number of jobs that are not to be accounted; counted only.
-            read: number of jobs that were read; counted only.
-            checkpoint: JSON, or None to leave the source's checkpoint as it is.
-            origin: `poll`, `backfill`, `retry` or `import`; counted.
-            readmitted: ids of rejected rows that these entries take the place of.
-            again: send also what the ledger knows as sent, because the Auditor has lost it.
-            corrects: whether another stop time for a known run is a correction; otherwise the first
-                one stands.
 
         Raises:
             OutboxFullError: before anything is stored.
@@ -166,32 +138,8 @@ class Outbox:
         """
         if (why := self.full()) is not None:
             raise OutboxFullError(f"{self.path}: {why}")
-        put = Put(rejected=len(rejected))
         with self._writing() as sql:
-            self._delete_rejected(sql, readmitted)
-            intake = Intake(
-                sql, source, origin, corrects=corrects, again=again, now_us=us(self._now()), put=put
-            )
-            for unique in without_repeats(entries):
-                intake.take_in(unique)
-            for record_id, stop_time in stops:
-                intake.take_in_stop(record_id, stop_time)
-            intake.reject(
-                ("job", job.record_id, job.reason, job.raw, None, job.where) for job in rejected
-            )
-            if checkpoint is not None:
-                sql.execute(
-                    "INSERT INTO sources (name, checkpoint) VALUES (?, ?)"
-                    " ON CONFLICT (name) DO UPDATE SET checkpoint = excluded.checkpoint",
-                    (source, msgspec.json.encode(checkpoint).decode()),
-                )
-            numbers = {
-                ("read", ""): read,
-                **{(name, ""): n for name, n in msgspec.structs.asdict(put).items()},
-            }
-            numbers |= {("filtered", reason): n for reason, n in (filtered or {}).items()}
-            count(sql, {(source, origin, *key): n for key, n in numbers.items()})
-        return put
+            return put(sql, intake, us(self._now()))
 
     def note_poll(self, source: str, *, ok: bool, message: str, now: datetime) -> None:
         """Notes how a poll of a source went, for the status."""
@@ -203,7 +151,7 @@ class Outbox:
                 (source, us(now), error),
             )
 
-    def note_sender(self, state: str, reason: str, now: datetime) -> None:
+    def note_sender(self, state: SenderState, reason: str, now: datetime) -> None:
         """Notes a change in how sending goes, for the status; see `SenderStatus`."""
         with self._writing() as sql:
             sql.execute("DELETE FROM sender")
@@ -227,8 +175,8 @@ class Outbox:
         length = 0
         with self._reading() as sql:
             for row in sql.execute(
-                "SELECT w.id, revision, record_id, source, origin, is_update, corrects, tries,"
-                " start_us, stop_us, body FROM waiting w JOIN ledger USING (id)"
+                "SELECT w.id, revision, record_id, source, origin, is_stop, may_correct_stop_time,"
+                " tries, start_us, stop_us, body FROM waiting w JOIN ledger USING (id)"
                 " WHERE w.id > ? AND (due_us <= ? OR due_us > ?) ORDER BY w.id LIMIT ?",
                 (after, due_us, due_us + 86_400_000_000, limit_records),
             ):
@@ -241,8 +189,8 @@ class Outbox:
     def settle(self, verdicts: Sequence[Verdict]) -> None:
         """Carries out verdicts, in one transaction.
 
-        A record that a put changed while it was in flight stays: as an update if what was in flight
-        was accepted, else as it is.
+        A record that a put changed while it was in flight stays: as a stop time if what was in
+        flight was accepted, else as it is.
         """
         with self._writing() as sql:
             settle(sql, verdicts, us(self._now()), self._limits.ledger_days)
@@ -280,7 +228,7 @@ class Outbox:
             waiting_bytes=length,
             oldest_put_at=None if oldest is None else instant(oldest[0]),
             open_records=is_open,
-            sender=sender and SenderStatus(sender[0], instant(sender[1]), sender[2]),
+            sender=sender and SenderStatus(SenderState(sender[0]), instant(sender[1]), sender[2]),
             sources=sources,
             rejected=rejected,
             counts=counts,
@@ -310,10 +258,11 @@ class Outbox:
         """
         with self._reading() as sql:
             rows = sql.execute(
-                "SELECT id, at_us, source, origin, kind, record_id, reason, raw, stored, place"
-                " FROM rejected WHERE id > :after AND (:source IS NULL OR source = :source)"
+                "SELECT id, rejected_us, source, origin, kind, record_id, reason, raw,"
+                " other_version, location FROM rejected"
+                " WHERE id > :after AND (:source IS NULL OR source = :source)"
                 " AND instr(kind || ' ' || coalesce(record_id, '') || ' ' || reason, :reason)"
-                " AND at_us >= :since AND at_us < :until"
+                " AND rejected_us >= :since AND rejected_us < :until"
                 " AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))"
                 " ORDER BY id LIMIT :limit",
                 {
@@ -331,14 +280,7 @@ class Outbox:
     def drop_rejected(self, ids: Sequence[int]) -> int:
         """Deletes rejected rows for good, because a person said so; returns how many."""
         with self._writing() as sql:
-            return self._delete_rejected(sql, ids)
-
-    @staticmethod
-    def _delete_rejected(sql: sqlite3.Connection, ids: Sequence[int]) -> int:
-        if not ids:
-            return 0
-        query = "DELETE FROM rejected WHERE id IN (SELECT value FROM json_each(?))"
-        return sql.execute(query, (json(ids),)).rowcount
+            return delete_rejected(sql, ids)
 
     def waits(self) -> bool:
         """Whether anything waits, due or not."""

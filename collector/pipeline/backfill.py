@@ -15,7 +15,7 @@ from datetime import datetime
 import msgspec
 
 from collector.logs import Log
-from collector.outbox import Outbox
+from collector.outbox import ACCEPTED, FOUND_BY_PUT, Outbox, Outcome
 from collector.pipeline.collect import Collected, left_out, reason_of, store
 from collector.pipeline.sources import MappedSource
 from collector.sender import Sender
@@ -33,7 +33,7 @@ class Summary(msgspec.Struct):
     read: int = 0
     filtered: int = 0
     stored: int = 0
-    """Records and stop times that the Auditor took."""
+    """Records and stop times that the Auditor stored."""
     already_there: int = 0
     """Known by the ledger, waiting before, or found in the Auditor."""
     rejected: int = 0
@@ -100,20 +100,20 @@ def dry_run(
 
 def _try(batch: Batch, mapped: MappedSource, total: Collected, reasons: Counter[str]) -> None:
     total.read += batch.read
-    total.filtered += sum(batch.filtered.values())
-    total.rejected += len(batch.unreadable)
+    total.outcomes[Outcome.FILTERED] += sum(batch.filtered.values())
+    total.outcomes[Outcome.UNMAPPABLE] += len(batch.unreadable)
     reasons.update(batch.filtered)
     reasons.update(unreadable.reason for unreadable in batch.unreadable)
     for job in batch.jobs:
         if reason := left_out(job, mapped.source.section, mapped.mapping):
-            total.filtered += 1
+            total.outcomes[Outcome.FILTERED] += 1
             reasons[reason] += 1
             continue
         try:
             mapped.mapping.record(job).encode()
-            total.new += 1
+            total.outcomes[Outcome.QUEUED] += 1
         except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
-            total.rejected += 1
+            total.outcomes[Outcome.UNMAPPABLE] += 1
             reasons[reason_of(error)] += 1
 
 
@@ -158,14 +158,16 @@ def summary_of(outbox: Outbox, origin: str, put: Collected, newest_id: int) -> S
         newest_id: of the outbox when all was put.
     """
     sums: Counter[str] = Counter()
-    for (_, of, outcome, _), count in outbox.status().counts.items():
-        if of == origin:
-            sums[outcome] += count
+    for (_, by, outcome, detail), number in outbox.status().counts.items():
+        if by == origin and detail != FOUND_BY_PUT:
+            sums[outcome] += number
+    accepted = sum(sums[outcome] for outcome in ACCEPTED)
+    stored = sums[Outcome.SENT] + sums[Outcome.STOP_SENT]
     return Summary(
         read=put.read,
-        filtered=put.filtered,
-        stored=sums["sent"] + sums["completed"],
-        already_there=put.known + sums["already_there"],
-        rejected=put.rejected + sums["refused"],
+        filtered=put.outcomes[Outcome.FILTERED],
+        stored=stored,
+        already_there=put.outcomes[Outcome.KNOWN] + accepted - stored,
+        rejected=put.rejected + sums[Outcome.REFUSED] + sums[Outcome.COLLISION],
         waiting=outbox.waiting_up_to(newest_id),
     )

@@ -12,7 +12,17 @@ import msgspec
 
 from collector.config import SourceSection
 from collector.mapping import Mapping
-from collector.outbox import Entry, Outbox, Put, Rejected
+from collector.outbox import (
+    REJECTED,
+    TO_BE_SENT,
+    Intake,
+    NewRecord,
+    Outbox,
+    Outcome,
+    PutResult,
+    StopTime,
+    Unmappable,
+)
 from collector.pipeline.sources import MappedSource
 from collector.source import Batch, Job
 
@@ -21,37 +31,37 @@ class Collected(msgspec.Struct):
     """What became of the jobs that one poll, or one backfill, has read."""
 
     read: int = 0
-    """Jobs of the input; each is in exactly one of filtered, new, merged, updated, known, rejected,
-    beside the stop times, which are in the last five only."""
-    filtered: int = 0
-    """Not to be accounted: never started, before `since`, left out by a filter."""
-    new: int = 0
-    """Records that now wait for the Auditor."""
-    merged: int = 0
-    """Stop times that joined their waiting record."""
-    updated: int = 0
-    """Stop times that now wait for the Auditor."""
-    known: int = 0
-    """Sent, or waiting, already."""
-    rejected: int = 0
-    """Cannot be accounted as they are; see `auditor-collector rejected`."""
+    """Jobs of the input; beside the stop times, `outcomes` add up to it."""
+    stops_read: int = 0
+    """Stop times of runs that were read before."""
+    outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
+    """Of jobs and stop times."""
     suspicious: int = 0
-    """Of new, merged and updated: those with values that cannot be."""
+    """Of what will be sent: jobs with impossible values."""
 
-    def add(self, read: int, filtered: int, put: Put) -> None:
+    def add(self, read: int, stops_read: int, filtered: int, put: PutResult) -> None:
         """Adds what became of one batch."""
         self.read += read
-        self.filtered += filtered
-        self.new += put.new
-        self.merged += put.merged
-        self.updated += put.updated
-        self.known += put.known
-        self.rejected += put.rejected
+        self.stops_read += stops_read
+        self.outcomes.update(put.outcomes)
+        self.outcomes[Outcome.FILTERED] += filtered
         self.suspicious += put.suspicious
+
+    @property
+    def to_be_sent(self) -> int:
+        """Records and stop times that wait for the Auditor now."""
+        return sum(self.outcomes[outcome] for outcome in TO_BE_SENT)
+
+    @property
+    def rejected(self) -> int:
+        """What cannot be accounted as it is; see `auditor-collector rejected`."""
+        return sum(self.outcomes[outcome] for outcome in REJECTED)
 
     def counts(self) -> dict[str, int]:
         """What is not 0, by name, for the log."""
-        return {name: count for name, count in msgspec.structs.asdict(self).items() if count}
+        numbers = {"read": self.read, "stops_read": self.stops_read, "suspicious": self.suspicious}
+        numbers |= {str(outcome): number for outcome, number in self.outcomes.items()}
+        return {name: number for name, number in numbers.items() if number}
 
 
 def store(
@@ -64,16 +74,16 @@ def store(
         mapped: the source, and what makes records of its jobs.
         outbox: where they are stored.
         total: what became of the jobs is added to it.
-        origin: under which the outbox counts them, `poll` or a backfill's name.
+        origin: under which the outbox counts them.
 
     Raises:
         OutboxError: when nothing could be stored; the batch has to be read again.
     """
     section, mapping = mapped.source.section, mapped.mapping
-    entries: list[Entry] = []
+    records: list[NewRecord] = []
     filtered = Counter(batch.filtered)
-    rejected = [
-        Rejected(None, unreadable.reason, unreadable.raw, unreadable.where)
+    unmappable = [
+        Unmappable(None, unreadable.reason, unreadable.raw, unreadable.where)
         for unreadable in batch.unreadable
     ]
     read = batch.read
@@ -82,23 +92,25 @@ def store(
             filtered[reason] += 1
             continue
         try:
-            entries.append(Entry.of(mapping.record(job), suspicious=job.suspicious))
+            records.append(NewRecord.of(mapping.record(job), suspicious=job.suspicious))
         except Exception as error:  # noqa: BLE001 - whatever one job does, the others are accounted
             record_id = f"{section.record_prefix}-{job.id}"
-            rejected.append(Rejected(record_id, reason_of(error), bytes(job.raw), job.where))
-    stops = [(f"{section.record_prefix}-{stop.id}", stop.stop_at) for stop in batch.stops]
+            unmappable.append(Unmappable(record_id, reason_of(error), bytes(job.raw), job.where))
+    stops = [StopTime(f"{section.record_prefix}-{stop.id}", stop.stop_at) for stop in batch.stops]
     put = outbox.put(
-        section.name,
-        entries,
-        stops=stops,
-        rejected=rejected,
-        filtered=filtered,
-        read=read,
-        checkpoint=batch.checkpoint,
-        origin=origin,
-        corrects=mapped.source.corrects,
+        Intake(
+            section.name,
+            records,
+            stops,
+            unmappable,
+            filtered,
+            read=read,
+            checkpoint=batch.checkpoint,
+            origin=origin,
+            may_correct_stop_time=mapped.source.may_correct_stop_time,
+        )
     )
-    total.add(read, sum(filtered.values()), put)
+    total.add(read, len(stops), sum(filtered.values()), put)
 
 
 def _each(jobs: list[Job]) -> Iterator[Job]:

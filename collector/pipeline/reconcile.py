@@ -12,16 +12,16 @@ more or less about the same run. Records of other prefixes than the sources' own
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
 from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.protocol import UnknownRecordError
 from collector.auditor.query import Operator, QueryBuilder, Value
-from collector.outbox import Entry, Outbox, Put
+from collector.outbox import Intake, NewRecord, Origin, Outbox, PutResult
 from collector.pipeline.collect import left_out, reason_of
 from collector.pipeline.sources import MappedSource
 from collector.record import Component, Record, decode
@@ -106,24 +106,22 @@ class Reconciliation:
         ):
             yield Difference("missing", record_id, source, _run(decode(body)), "")
 
-    def fix(self, outbox: Outbox) -> Put:
+    def fix(self, outbox: Outbox) -> PutResult:
         """Puts what is missing, or open, in the Auditor into the outbox; after `differences`.
 
         Raises:
             OutboxError: when the outbox is full or cannot be written.
         """
-        total = Put()
+        total = PutResult()
         for mapped in self._sources:
             rows = self._sql.execute(
                 "SELECT body FROM expected WHERE found < 1 AND source = ? ORDER BY start",
                 (mapped.name,),
             )
             while bodies := rows.fetchmany(_BATCH):
-                entries = [Entry.of(decode(body)) for (body,) in bodies]
-                put = outbox.put(mapped.name, entries, origin="reconcile", again=True)
-                total.new += put.new
-                total.known += put.known
-                total.rejected += put.rejected
+                records = [NewRecord.of(decode(body)) for (body,) in bodies]
+                put = outbox.put(Intake(mapped.name, records, origin=Origin.RECONCILE, resend=True))
+                total.outcomes.update(put.outcomes)
         return total
 
     def _read(self, mapped: MappedSource) -> Iterator[Difference]:
@@ -154,7 +152,7 @@ class Reconciliation:
         prefixes = {
             f"{mapped.source.section.record_prefix}-": mapped.name for mapped in self._sources
         }
-        answer = cast("Generator[Record]", self._client.stream_query(query))
+        answer = self._client.stream_query(query)
         with contextlib.closing(answer) as records:
             for record in records:
                 row = self._sql.execute(

@@ -6,22 +6,23 @@ and what takes its place change in one transaction: after a crash it is one or t
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 
 import msgspec
 
-from collector.outbox import Entry, Outbox, Put, Rejected, RejectedRow
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Origin,
+    Outbox,
+    PutResult,
+    RejectedRow,
+    StopTime,
+    Unmappable,
+)
 from collector.pipeline.collect import left_out, reason_of
 from collector.pipeline.sources import MappedSource
 from collector.record import decode
-from collector.source import Unreadable
-
-
-class _Stop(msgspec.Struct):
-    """A stop time that belongs to no record, as the outbox keeps it."""
-
-    record_id: str
-    stop_time: datetime
+from collector.source import Filtered, Unreadable
 
 
 def retry(
@@ -43,9 +44,9 @@ def retry(
     outcomes: Counter[str] = Counter()
     for row in rows:
         mapped = sources.get(row.source)
-        if row.kind == "job" and mapped is None:
+        if row.kind == "unmappable" and mapped is None:
             outcomes["no such source"] += 1
-        elif row.kind == "job" and mapped is not None:
+        elif row.kind == "unmappable" and mapped is not None:
             outcomes[_retry_job(row, mapped, outbox)] += 1
         else:
             outcomes[_retry_record(row, mapped, outbox)] += 1
@@ -54,52 +55,69 @@ def retry(
 
 def _retry_job(row: RejectedRow, mapped: MappedSource, outbox: Outbox) -> str:
     try:
-        job = mapped.source.parse(row.raw, row.place)
+        job = mapped.source.parse(row.raw, row.where)
         if isinstance(job, Unreadable):
             return _still(row, job.reason, outbox)
+        if isinstance(job, Filtered):
+            return _filtered(row, job.reason, outbox)
         if reason := left_out(job, mapped.source.section, mapped.mapping):
-            outbox.put(row.source, [], filtered={reason: 1}, origin="retry", readmitted=[row.id])
-            return "filtered"
-        entry = Entry.of(mapped.mapping.record(job), suspicious=job.suspicious)
+            return _filtered(row, reason, outbox)
+        record = NewRecord.of(mapped.mapping.record(job), suspicious=job.suspicious)
     except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
         return _still(row, reason_of(error), outbox)
     put = outbox.put(
-        row.source,
-        [entry],
-        origin="retry",
-        corrects=mapped.source.corrects,
-        readmitted=[row.id],
+        Intake(
+            row.source,
+            [record],
+            origin=Origin.RETRY,
+            may_correct_stop_time=mapped.source.may_correct_stop_time,
+            replaces_rejected=[row.id],
+        )
     )
     return _outcome(put)
 
 
 def _retry_record(row: RejectedRow, mapped: MappedSource | None, outbox: Outbox) -> str:
-    entries: list[Entry] = []
-    stops = []
+    records: list[NewRecord] = []
+    stops: list[StopTime] = []
     if row.kind == "stop":
-        stop = msgspec.json.decode(row.raw, type=_Stop)
-        stops.append((stop.record_id, stop.stop_time))
+        stops.append(msgspec.json.decode(row.raw, type=StopTime))
     else:
-        entries.append(Entry.of(decode(row.raw)))
+        records.append(NewRecord.of(decode(row.raw)))
     put = outbox.put(
-        row.source,
-        entries,
-        stops=stops,
-        origin="retry",
-        corrects=mapped is not None and mapped.source.corrects,
-        readmitted=[row.id],
+        Intake(
+            row.source,
+            records,
+            stops,
+            origin=Origin.RETRY,
+            may_correct_stop_time=mapped is not None and mapped.source.may_correct_stop_time,
+            replaces_rejected=[row.id],
+        )
     )
     return _outcome(put)
 
 
+def _filtered(row: RejectedRow, reason: str, outbox: Outbox) -> str:
+    """Drops the row: the job is not to be accounted."""
+    outbox.put(
+        Intake(
+            row.source,
+            filtered={reason: 1},
+            origin=Origin.RETRY,
+            replaces_rejected=[row.id],
+        )
+    )
+    return "filtered"
+
+
 def _still(row: RejectedRow, reason: str, outbox: Outbox) -> str:
     """Keeps the row, with the reason of today."""
-    rejected = Rejected(row.record_id, reason, row.raw, row.place)
-    outbox.put(row.source, [], rejected=[rejected], origin="retry")
+    job = Unmappable(row.record_id, reason, row.raw, row.where)
+    outbox.put(Intake(row.source, unmappable=[job], origin=Origin.RETRY))
     return "still rejected"
 
 
-def _outcome(put: Put) -> str:
+def _outcome(put: PutResult) -> str:
     if put.rejected:
         return "still rejected"
-    return "to be sent" if put.stored else "known"
+    return "to be sent" if put.to_be_sent else "known"

@@ -7,7 +7,7 @@ corrected, or is another run, a wider query finds, and at last one request for e
 """
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import cast
@@ -49,8 +49,8 @@ def find(
     if search is Search.SINGLY or len(group) <= SINGLY:
         return _find_singly(client, group)
     found: dict[str, Record] = {}
-    is_open = [entry for entry in group if entry.stop_us is None]
-    closed = [entry for entry in group if entry.stop_us is not None]
+    is_open = [waiting for waiting in group if waiting.stop_us is None]
+    closed = [waiting for waiting in group if waiting.stop_us is not None]
     if search is Search.RUNS:
         _find_range(client, is_open, found, by_stop=False)
         _find_range(client, closed, found, by_stop=True)
@@ -69,15 +69,15 @@ def _find_range(
     """Queries the range of a group; halves it when too much of others lies in it."""
     if not group:
         return
-    wanted = {entry.record_id for entry in group}
-    query = QueryBuilder().with_start_time(_range([entry.start_us for entry in group]))
+    wanted = {waiting.record_id for waiting in group}
+    query = QueryBuilder().with_start_time(_range([waiting.start_us for waiting in group]))
     if by_stop:
         query = query.with_stop_time(
-            _range([entry.stop_us for entry in group if entry.stop_us is not None])
+            _range([waiting.stop_us for waiting in group if waiting.stop_us is not None])
         )
     foreign = 0
     limit = max(_FOREIGN_AT_LEAST, _FOREIGN_PER_RECORD * len(group))
-    answer = cast("Generator[Record]", client.stream_query(query.build()))
+    answer = client.stream_query(query.build())
     with contextlib.closing(answer) as records:
         for record in records:
             if record.record_id in wanted:
@@ -91,11 +91,13 @@ def _find_range(
                     break
         else:
             return
-    rest = [entry for entry in group if entry.record_id in wanted]
+    rest = [waiting for waiting in group if waiting.record_id in wanted]
     if len(rest) <= SINGLY:
         found |= _find_singly(client, rest)
         return
-    rest.sort(key=lambda entry: entry.stop_us or entry.start_us if by_stop else entry.start_us)
+    rest.sort(
+        key=lambda waiting: waiting.stop_us or waiting.start_us if by_stop else waiting.start_us
+    )
     half = len(rest) // 2
     _find_range(client, rest[:half], found, by_stop=by_stop)
     _find_range(client, rest[half:], found, by_stop=by_stop)
@@ -103,9 +105,9 @@ def _find_range(
 
 def _find_singly(client: AuditorClientBlocking, group: Sequence[Waiting]) -> dict[str, Record]:
     found: dict[str, Record] = {}
-    for entry in group:
+    for waiting in group:
         with contextlib.suppress(UnknownRecordError):
-            found[entry.record_id] = client.get_single_record(entry.record_id)
+            found[waiting.record_id] = client.get_single_record(waiting.record_id)
     return found
 
 
@@ -114,14 +116,16 @@ def _range(instants_us: Sequence[int]) -> Operator:
     return Operator().gte(first).lte(last)
 
 
-def difference(entry: Waiting, stored: Record) -> str:
+def difference(waiting: Waiting, stored: Record) -> str:
     """Says what keeps ours from being taken for a stored record; empty if nothing does.
 
     Meta is not compared: other collectors, and other configurations, say more or less about a run.
     Neither is a stop time that is still to be sent: the stored one is open, or ours corrects it.
     """
-    ours = decode(entry.body)
-    stop_follows = stored.stop_time is None or entry.corrects or ours.stop_time is None
+    ours = decode(waiting.body)
+    stop_follows = (
+        stored.stop_time is None or waiting.may_correct_stop_time or ours.stop_time is None
+    )
     differences = []
     if ours.start_time != stored.start_time:
         differences.append(f"start_time {stored.start_time.isoformat()}")

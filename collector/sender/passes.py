@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 
@@ -15,27 +14,40 @@ from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.protocol import AuditorError, ForbiddenError, ProtocolError
 from collector.config import SenderSection
 from collector.logs import Log
-from collector.outbox import Outbox, OutboxError, OutboxInUseError, Verdict, Waiting
+from collector.outbox import (
+    ACCEPTED,
+    REJECTED,
+    Outbox,
+    OutboxError,
+    OutboxInUseError,
+    Outcome,
+    SenderState,
+    Verdict,
+    Waiting,
+)
 from collector.sender.backoff import Backoff
 from collector.sender.verdicts import Verdicts
 
-State = Literal["sending", "away", "paused"]
+_TROUBLE = (SenderState.UNREACHABLE, SenderState.PAUSED)
 
 
 class Pass(msgspec.Struct):
     """What became of the records of a pass."""
 
-    sent: int = 0
-    updated: int = 0
-    """Stop times that the Auditor now has."""
-    already_there: int = 0
-    rejected: int = 0
-    kept: int = 0
-    """Refused, and to be tried again."""
-    state: State = "sending"
-    """away: the Auditor, or the outbox, cannot be reached; paused: somebody has to act."""
+    outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
+    state: SenderState = SenderState.SENDING
     elsewhere: bool = False
     """Nothing was done, because another process sends."""
+
+    @property
+    def accepted(self) -> int:
+        """How many records and stop times the Auditor has."""
+        return sum(self.outcomes[outcome] for outcome in ACCEPTED)
+
+    @property
+    def rejected(self) -> int:
+        """How many went to the table of what was rejected."""
+        return sum(self.outcomes[outcome] for outcome in REJECTED)
 
 
 class Sender:
@@ -77,7 +89,7 @@ class Sender:
         self._failures = 0
         self._failed_at: datetime | None = None
         self._wait_s = 0.0
-        self._state: State = "sending"
+        self._state = SenderState.IDLE
         self._state_since: datetime | None = None
 
     def run_pass(self, progressed: Callable[[], None] = lambda: None) -> Pass:
@@ -92,25 +104,26 @@ class Sender:
         if self._too_early():
             return result
         started_at = self._now()
-        counts: Counter[str] = Counter()
+        outcomes: Counter[Outcome] = Counter()
         try:
             with self._outbox.held_by_sender():
-                self._send_all(counts, progressed)
+                self._send_all(outcomes, progressed)
         except OutboxInUseError:
             return Pass(state=self._state, elsewhere=True)
         except (AuditorError, OutboxError) as error:
             self._failed(error)
         else:
             # An Auditor that is healthy may still refuse what is not yet due again.
-            if counts.keys() - {"kept"} or not self._outbox.waits():
+            if outcomes.keys() - {Outcome.RETRYING} or not self._outbox.waits():
                 self._well()
-        result = msgspec.convert({**counts, "state": self._state}, Pass)
-        if counts:
+        result = Pass(outcomes, self._state)
+        if outcomes:
             seconds = (self._now() - started_at).total_seconds()
+            counts = {str(outcome): number for outcome, number in outcomes.items()}
             self._log.info("sent", **counts, seconds=round(seconds, 3))
         return result
 
-    def _send_all(self, counts: Counter[str], progressed: Callable[[], None]) -> None:
+    def _send_all(self, outcomes: Counter[Outcome], progressed: Callable[[], None]) -> None:
         """Sends and settles batch after batch.
 
         While a batch is under way, the verdicts of the one before are settled and the one after is
@@ -128,16 +141,16 @@ class Sender:
         ):
             while batch:
                 flight = line.submit(self._deliver, batch, pool)
-                self._settle(done, counts)
+                self._settle(done, outcomes)
                 following = [] if self._stop.is_set() else self._take(after=batch[-1].id)
                 done, trouble = flight.result()
                 progressed()
                 if trouble is not None:
-                    self._settle(done, counts)
+                    self._settle(done, outcomes)
                     raise trouble
                 self._failures = 0
                 batch = following
-            self._settle(done, counts)
+            self._settle(done, outcomes)
 
     def _deliver(
         self, batch: Sequence[Waiting], pool: ThreadPoolExecutor
@@ -155,16 +168,16 @@ class Sender:
             self._settings.batch_records, limit_bytes, self._now(), after=after
         )
 
-    def _settle(self, verdicts: Sequence[Verdict], counts: Counter[str]) -> None:
+    def _settle(self, verdicts: Sequence[Verdict], outcomes: Counter[Outcome]) -> None:
         if not verdicts:
             return
         self._outbox.settle(verdicts)
-        counts.update(verdict.outcome for verdict in verdicts)
+        outcomes.update(verdict.outcome for verdict in verdicts)
         for verdict in verdicts:
-            if verdict.outcome == "rejected":
-                entry = verdict.entry
-                log = self._log.bind(record_id=entry.record_id, source=entry.source)
-                # The Auditor's words, behind the colon, may quote the record: names of users.
+            if verdict.outcome in REJECTED:
+                waiting = verdict.waiting
+                log = self._log.bind(record_id=waiting.record_id, source=waiting.source)
+                # The Auditor's words, after the colon, may quote the record: names of users.
                 log.warning("record rejected", reason=verdict.reason.partition(": ")[0])
                 log.debug("record rejected, in full", reason=verdict.reason)
 
@@ -180,17 +193,17 @@ class Sender:
         if _needs_somebody(error):
             # Nothing changes until somebody acts; half of the cap at least, so that it is slow.
             self._wait_s = self._backoff.cap_s * (1 + self._random()) / 2
-            self._enter("paused", str(error))
+            self._enter(SenderState.PAUSED, str(error))
         else:
             retry_after_s = getattr(error, "retry_after_s", None)
             self._wait_s = self._backoff.wait_s(self._failures, self._random, retry_after_s)
-            self._enter("away", str(error))
+            self._enter(SenderState.UNREACHABLE, str(error))
 
     def _well(self) -> None:
         self._failures = 0
-        self._enter("sending", "")
+        self._enter(SenderState.SENDING, "")
 
-    def _enter(self, state: State, reason: str) -> None:
+    def _enter(self, state: SenderState, reason: str) -> None:
         """Tells a change of state once, and keeps it for the status."""
         if state == self._state and self._state_since is not None:
             return
@@ -199,13 +212,13 @@ class Sender:
         self._state_since = now
         with contextlib.suppress(OutboxError):  # it may be the outbox that is in trouble
             self._outbox.note_sender(state, reason, now)
-        if state == "paused":
+        if state is SenderState.PAUSED:
             self._log.error(
                 "sending paused; nothing is lost, but somebody has to act", reason=reason
             )
-        elif state == "away":
+        elif state is SenderState.UNREACHABLE:
             self._log.warning("sending interrupted; records wait in the outbox", reason=reason)
-        elif before != "sending" and lasted is not None:
+        elif before in _TROUBLE and lasted is not None:
             self._log.info("sending again", after_s=round(lasted.total_seconds()))
 
 

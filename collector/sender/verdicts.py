@@ -6,14 +6,14 @@ records with one guilty one among them cost about 2·log₂ n requests.
 
 | Answer                       | Verdict                                                           |
 |------------------------------|-------------------------------------------------------------------|
-| 200                          | sent, updated                                                     |
-| RECORD_EXISTS, 200 + warning | found, compared: already_there, updated, or rejected (a collision)|
-| 400                          | the guilty one is rejected, unless the health check fails as well |
-| 413                          | smaller batches from now on; a single record is rejected          |
-| UNEXPECTED_ERROR, healthy    | kept; rejected after `TRIES`, if it takes others each time        |
-| UNEXPECTED_ERROR, unhealthy  | kept: raised as an outage                                         |
+| 200                          | sent, stop_sent                                                   |
+| RECORD_EXISTS, 200 + warning | found, compared: already_there, stop_sent, or collision           |
+| 400                          | the guilty one is refused, unless the health check fails as well  |
+| 413                          | smaller batches from now on; a single record is refused           |
+| UNEXPECTED_ERROR, healthy    | retrying; refused after `TRIES`, if it takes others each time     |
+| UNEXPECTED_ERROR, unhealthy  | retrying: raised as an outage                                     |
 | 404 to an update             | the record is inserted whole                                      |
-| anything else, or none       | kept: raised                                                      |
+| anything else, or none       | retrying: raised                                                  |
 
 An UNEXPECTED_ERROR is the record's own fault only if the Auditor takes others after it. Where no
 other record was stored after it, a control tells: a record that the Auditor holds is inserted as it
@@ -23,10 +23,9 @@ whose disk is full, or whose database may only be read, fails there too, and not
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
-from typing import cast
 
 import msgspec
 
@@ -43,8 +42,7 @@ from collector.auditor.protocol import (
     UnknownRecordError,
 )
 from collector.auditor.query import QueryBuilder
-from collector.outbox import Verdict, Waiting
-from collector.record import Record
+from collector.outbox import Outcome, Verdict, Waiting
 from collector.sender.backoff import Backoff
 from collector.sender.duplicates import SINGLY, Search, difference, find
 
@@ -90,23 +88,25 @@ class Verdicts:
             AuditorError: when there is no use in going on; what has no verdict is kept.
         """
         sending = _Sending(self._client, pool, verdicts)
-        sending.updates([entry for entry in batch if entry.is_update])
-        sending.inserts([entry for entry in batch if not entry.is_update])
+        sending.updates([waiting for waiting in batch if waiting.is_stop])
+        sending.inserts([waiting for waiting in batch if not waiting.is_stop])
         self.limit_bytes = min(self.limit_bytes, sending.limit_bytes)
         if sending.refused:
-            counts = sending.fruitless is None and sending.takes_others()
-            verdicts.extend(self._refused(*refused, counts=counts) for refused in sending.refused)
-            if not counts:
+            own_fault = sending.fruitless is None and sending.takes_others()
+            verdicts.extend(
+                self._refused(*refused, own_fault=own_fault) for refused in sending.refused
+            )
+            if not own_fault:
                 raise sending.fruitless or sending.refused[0][1]
 
-    def _refused(self, entry: Waiting, error: AuditorError, *, counts: bool) -> Verdict:
-        tries = entry.tries + counts
+    def _refused(self, waiting: Waiting, error: AuditorError, *, own_fault: bool) -> Verdict:
+        tries = waiting.tries + own_fault
         if tries >= TRIES:
             reason = f"{error} (tried {TRIES} times, while others were taken)"
-            return Verdict(entry, "rejected", reason)
-        wait_s = self._backoff.wait_s(tries, self._random) if counts else self._backoff.cap_s
+            return Verdict(waiting, Outcome.REFUSED, reason)
+        wait_s = self._backoff.wait_s(tries, self._random) if own_fault else self._backoff.cap_s
         due_at = self._now() + timedelta(seconds=wait_s)
-        return Verdict(entry, "kept", str(error), due_at=due_at, counts=counts)
+        return Verdict(waiting, Outcome.RETRYING, str(error), due_at=due_at, own_fault=own_fault)
 
 
 class _Sending:
@@ -130,15 +130,15 @@ class _Sending:
     def updates(self, entries: Sequence[Waiting]) -> None:
         """Sends stop times, several at the same time; what is not there is inserted whole."""
         missing: list[Waiting] = []
-        for entry, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
+        for waiting, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
             if answer is None:
-                self._verdicts.append(Verdict(entry, "updated"))
+                self._verdicts.append(Verdict(waiting, Outcome.STOP_SENT))
                 if self.refused:
                     self._takes_others = True
             elif isinstance(answer, UnknownRecordError):
-                missing.append(entry)
+                missing.append(waiting)
             elif isinstance(answer, RefusedError | UnexpectedError):
-                self.refused.append((entry, answer))
+                self.refused.append((waiting, answer))
         if self._trouble is not None:
             self.refused.clear()
             raise self._trouble
@@ -156,7 +156,7 @@ class _Sending:
         while groups:
             group, search = groups.popleft()
             try:
-                self._client.bulk_insert_encoded([entry.body for entry in group])
+                self._client.bulk_insert_encoded([waiting.body for waiting in group])
             except RecordExistsError as error:
                 if search is Search.SINGLY and len(group) > SINGLY:
                     groups.extend(_halves(group, search))
@@ -171,29 +171,29 @@ class _Sending:
                 if rest:
                     groups.append((rest, min(Search(search + 1), Search.SINGLY)))
             except TooLargeError as error:
-                self.limit_bytes = sum(len(entry.body) for entry in group) // 2
+                self.limit_bytes = sum(len(waiting.body) for waiting in group) // 2
                 if len(group) > 1:
                     groups.extend(_halves(group, search))
                 else:
-                    self._verdicts.append(Verdict(group[0], "rejected", str(error)))
+                    self._verdicts.append(Verdict(group[0], Outcome.REFUSED, str(error)))
             except (RefusedError, UnexpectedError) as error:
                 self._check_health()
                 if len(group) > 1:
                     groups.extend(_halves(group, search))
                 elif isinstance(error, RefusedError):
-                    self._verdicts.append(Verdict(group[0], "rejected", str(error)))
+                    self._verdicts.append(Verdict(group[0], Outcome.REFUSED, str(error)))
                 else:
                     self.refused.append((group[0], error))
                 refusals += isinstance(error, UnexpectedError)
                 if refusals >= _FRUITLESS_REQUESTS and not (stored or self.takes_others()):
                     self.fruitless = error
-                    self.refused.extend((entry, error) for left, _ in groups for entry in left)
+                    self.refused.extend((waiting, error) for left, _ in groups for waiting in left)
                     return
             else:
                 stored = True
                 if refusals:
                     self._takes_others = True
-                self._verdicts.extend(Verdict(entry, "sent") for entry in group)
+                self._verdicts.extend(Verdict(waiting, Outcome.SENT) for waiting in group)
 
     def takes_others(self) -> bool:
         """Whether the Auditor takes what is not refused; asks it once for a batch, if need be."""
@@ -205,7 +205,7 @@ class _Sending:
         """See the head of the module; an Auditor that holds nothing, or is in trouble, says no."""
         try:
             answer = self._client.stream_query(QueryBuilder().limit(1).build())
-            with contextlib.closing(cast("Generator[Record]", answer)) as records:
+            with contextlib.closing(answer) as records:
                 held = next(records, None)
             if held is None:
                 return False
@@ -222,28 +222,30 @@ class _Sending:
         found = find(self._client, group, search)
         rest: list[Waiting] = []
         to_update: list[Waiting] = []
-        for entry in group:
-            stored = found.get(entry.record_id)
+        for waiting in group:
+            stored = found.get(waiting.record_id)
             if stored is None:
-                rest.append(entry)
-            elif other := difference(entry, stored):
+                rest.append(waiting)
+            elif other := difference(waiting, stored):
                 self._verdicts.append(
-                    Verdict(entry, "rejected", other, stored=msgspec.json.encode(stored))
+                    Verdict(
+                        waiting, Outcome.COLLISION, other, other_version=msgspec.json.encode(stored)
+                    )
                 )
-            elif entry.stop_time in (None, stored.stop_time):
-                self._verdicts.append(Verdict(entry, "already_there"))
+            elif waiting.stop_time in (None, stored.stop_time):
+                self._verdicts.append(Verdict(waiting, Outcome.ALREADY_THERE))
             else:
-                to_update.append(entry)
+                to_update.append(waiting)
         if to_update:
             self.updates(to_update)
         return rest
 
-    def _update(self, entry: Waiting) -> AuditorError | None:
+    def _update(self, waiting: Waiting) -> AuditorError | None:
         if self._trouble is not None:
             return self._trouble
-        assert entry.stop_time is not None  # only a stop time makes an update
+        assert waiting.stop_time is not None  # only a stop time makes an update
         try:
-            self._client.update_stop_time(entry.record_id, entry.stop_time)
+            self._client.update_stop_time(waiting.record_id, waiting.stop_time)
         except (UnknownRecordError, RefusedError, UnexpectedError) as error:
             return error
         except AuditorError as error:

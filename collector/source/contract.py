@@ -27,6 +27,7 @@ __all__ = [
     "Batch",
     "Checkpoint",
     "Context",
+    "Filtered",
     "Finding",
     "Job",
     "Lag",
@@ -60,6 +61,13 @@ class Unreadable(msgspec.Struct):
     where: str
     reason: str
     """What was expected, what stands there, what to do."""
+
+
+class Filtered(msgspec.Struct, frozen=True):
+    """A job that is not to be accounted, by what the batch system says of it."""
+
+    reason: str
+    """E.g. `never started`; counted by it."""
 
 
 class Stop(msgspec.Struct):
@@ -164,7 +172,7 @@ class Source(ABC):
     mapping: ClassVar[str] = ""
     """The default mapping: YAML, as under `mapping:` in the configuration."""
 
-    corrects: ClassVar[bool] = False
+    may_correct_stop_time: ClassVar[bool] = False
     """Whether a run that is read again may carry a corrected stop time. If not, the first reading
     of a run stands, and a later, different one is an artefact (HTCondor after a crash)."""
 
@@ -239,7 +247,7 @@ class Source(ABC):
         )
 
     @abstractmethod
-    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable | Filtered:
         """Makes a job of the raw text of one, as `Job.raw` or `Unreadable.raw` has it."""
 
     @abstractmethod

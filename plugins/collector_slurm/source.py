@@ -36,7 +36,7 @@ class SlurmSource(Source):
     mapping: ClassVar[str] = (
         importlib.resources.files("collector_slurm").joinpath("mapping.yaml").read_text("utf-8")
     )
-    corrects: ClassVar[bool] = True
+    may_correct_stop_time: ClassVar[bool] = True
     section: SlurmSection
 
     def __init__(self, section: SourceSection, context: Context) -> None:

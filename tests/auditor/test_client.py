@@ -246,7 +246,7 @@ def test_a_stream_can_be_left(url: str) -> None:
         for _ in range(20):
             stream = client.stream_query()
             next(stream)
-            stream.close()  # type: ignore[attr-defined] # a generator
+            stream.close()
         assert len(client.advanced_query("limit=3")) == 3
 
 

@@ -18,7 +18,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from collector.config import OutboxSection
-from collector.outbox import Entry, Outbox, Verdict
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Outbox,
+    Outcome,
+    Verdict,
+)
 from collector.record import Component, Meta, Record, Score
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -26,7 +32,7 @@ BATCH, ROUNDS = 1000, 20
 LIMITS = OutboxSection(min_free_bytes=0, max_records=10**9, max_bytes=10**15)
 
 
-def entries(first: int, number: int = BATCH) -> list[Entry]:
+def entries(first: int, number: int = BATCH) -> list[NewRecord]:
     """Records as HTCondor's, 330 bytes each."""
     made = []
     for at in range(first, first + number):
@@ -38,7 +44,7 @@ def entries(first: int, number: int = BATCH) -> list[Entry]:
             Meta().insert("site", ["here"]).insert("user", ["alice"]).insert("group", ["atlas"]),
             [Component("Cores", 8, [Score("HEPscore23", 11.5)]), Component("Memory", 16_000)],
         )
-        made.append(Entry.of(record))
+        made.append(NewRecord.of(record))
     return made
 
 
@@ -61,11 +67,11 @@ def measure(outbox: Outbox, waiting: int, next_number: int) -> int:
     for _ in range(ROUNDS):
         batch = entries(next_number)
         next_number += BATCH
-        times["put"].append(timed(partial(outbox.put, "s", batch, checkpoint=1)))
-        times["known"].append(timed(partial(outbox.put, "s", batch, checkpoint=1)))
+        times["put"].append(timed(partial(outbox.put, Intake("s", batch, checkpoint=1))))
+        times["known"].append(timed(partial(outbox.put, Intake("s", batch, checkpoint=1))))
         taken = outbox.take(BATCH, 10**9, now)
         times["take"].append(timed(partial(outbox.take, BATCH, 10**9, now)))
-        verdicts = [Verdict(entry, "sent") for entry in taken]
+        verdicts = [Verdict(entry, Outcome.SENT) for entry in taken]
         times["settle"].append(timed(partial(outbox.settle, verdicts)))
     medians = "".join(f"{statistics.median(values):>10.1f}" for values in times.values())
     size = outbox.path.stat().st_size / 2**20
@@ -89,7 +95,7 @@ def main() -> None:
         for goal in (10_000, 100_000, 10**6, 5 * 10**6, most):
             if waiting < goal <= most:
                 while waiting < goal:
-                    outbox.put("s", entries(number, 10_000))
+                    outbox.put(Intake("s", entries(number, 10_000)))
                     number += 10_000
                     waiting += 10_000
                 number = measure(outbox, waiting, number)

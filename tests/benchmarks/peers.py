@@ -31,7 +31,10 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from collector.config import SenderSection
-from collector.outbox import Outbox
+from collector.outbox import (
+    Outbox,
+    Outcome,
+)
 from collector.pipeline.collect import Collected, store
 from collector.sender import Sender
 from tests.benchmarks.htcondor import RECORD, source, write
@@ -174,9 +177,9 @@ def by_us(auditor: RunningAuditor, folder: Path) -> int:
             random=random.random,
             stop=threading.Event(),
         )
-        sent = sender.run_pass().sent
-    if sent != total.new:
-        raise SystemExit(f"{sent} of {total.new} records were sent")
+        sent = sender.run_pass().outcomes[Outcome.SENT]
+    if sent != total.outcomes[Outcome.QUEUED]:
+        raise SystemExit(f"{sent} of {total.outcomes[Outcome.QUEUED]} records were sent")
     return sent
 
 

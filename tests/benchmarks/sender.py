@@ -21,7 +21,12 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from collector.config import SenderSection
-from collector.outbox import Entry, Outbox
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Outbox,
+    Outcome,
+)
 from collector.sender import Sender
 from tests.benchmarks.outbox import BATCH, LIMITS, entries
 from tests.helpers.auditor_server import RunningAuditor, running_auditor
@@ -29,13 +34,13 @@ from tests.helpers.auditor_server import RunningAuditor, running_auditor
 ROUNDS = 5
 
 
-def by_sender(auditor: RunningAuditor, folder: Path, some: list[Entry]) -> float:
+def by_sender(auditor: RunningAuditor, folder: Path, some: list[NewRecord]) -> float:
     """Seconds for what waits in an outbox, with everything that keeps it from being lost."""
     with (
         auditor.client() as client,
         Outbox.open(folder / "o.db", now=lambda: datetime.now(UTC), limits=LIMITS) as outbox,
     ):
-        outbox.put("s", some)
+        outbox.put(Intake("s", some))
         sender = Sender(
             outbox,
             client,
@@ -46,14 +51,14 @@ def by_sender(auditor: RunningAuditor, folder: Path, some: list[Entry]) -> float
             stop=threading.Event(),
         )
         started = time.perf_counter()
-        sent = sender.run_pass().sent
+        sent = sender.run_pass().outcomes[Outcome.SENT]
         seconds = time.perf_counter() - started
     if sent != len(some):
         raise SystemExit(f"{sent} of {len(some)} were sent")
     return seconds
 
 
-def by_bare_loop(auditor: RunningAuditor, some: list[Entry], size: int) -> float:
+def by_bare_loop(auditor: RunningAuditor, some: list[NewRecord], size: int) -> float:
     """Seconds for posting prepared bodies of so many records, keeping nothing."""
     bodies = [
         b"[" + b",".join(entry.body for entry in some[at : at + size]) + b"]"

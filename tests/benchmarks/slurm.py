@@ -24,7 +24,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from collector.config import SourceSection, mapping_of
-from collector.outbox import Outbox
+from collector.outbox import (
+    Outbox,
+    Outcome,
+)
 from collector.pipeline.collect import Collected, store
 from collector.pipeline.sources import MappedSource
 from collector.source import Job
@@ -151,7 +154,7 @@ def measure(jobs: int, *, steps: bool) -> None:
             with Outbox.open(folder / "outbox.db", now=lambda: CAPTURED_AT) as outbox:
                 for batch in mapped.source.backfill(CAPTURED_AT - PERIOD, CAPTURED_AT):
                     store(batch, mapped, outbox, total, origin="benchmark")
-            return total.new
+            return total.outcomes[Outcome.QUEUED]
 
         for what, work in (("parsed", parse), ("records", record), ("in the outbox", put)):
             rounds = []

@@ -179,7 +179,7 @@ def collisions(world: World) -> Outcome:
     world.drain()
     (row,) = world.outbox.rejected()
     assert row.reason.startswith("another run is stored under this id: start_time 2")
-    assert decode(row.stored or b"").components == other.components
+    assert decode(row.other_version or b"").components == other.components
     assert decode(row.raw) == world.record(8)
     assert world.held()[other.record_id].components == other.components
     return Outcome(RUNS, rejected=1)

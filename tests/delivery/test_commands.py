@@ -15,7 +15,11 @@ from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.cli import main
 from collector.config import load
 from collector.embedded.server import running
-from collector.outbox import Outbox, Verdict
+from collector.outbox import (
+    Outbox,
+    Outcome,
+    Verdict,
+)
 from collector.pipeline.collect import Collected, store
 from collector.pipeline.sources import make_sources
 from collector.source import find_plugin
@@ -89,7 +93,7 @@ def test_a_job_that_could_not_be_mapped_is_retried_after_the_mapping_was_mended(
         for line in run("rejected", "list", "--json").stdout.split("\n")
         if line
     ]
-    assert (row["record_id"], row["kind"]) == ("jobs-2", "job")
+    assert (row["record_id"], row["kind"]) == ("jobs-2", "unmappable")
     assert "many" in row["reason"]
     assert "many" in run("rejected", "show", str(row["id"])).output
     assert "1  still rejected" in run("rejected", "retry", "--all", status=1).output
@@ -109,7 +113,9 @@ def test_what_the_auditor_refused_is_sent_again_on_retry_and_deleted_on_drop(
     poll(site)
     with outbox_of(site) as outbox:
         waiting = outbox.take(10, 10**6, datetime.now(UTC))
-        outbox.settle([Verdict(entry, "rejected", f"no {entry.record_id}") for entry in waiting])
+        outbox.settle(
+            [Verdict(entry, Outcome.REFUSED, f"no {entry.record_id}") for entry in waiting]
+        )
     run("rejected", "retry", status=2)
     run("rejected", "drop", status=2)
     assert "1  dropped" in run("rejected", "drop", "--reason", "no jobs-1", "--yes").output

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from collector.outbox import Entry, Outbox, OutboxError, OutboxFullError
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Outbox,
+    OutboxError,
+    OutboxFullError,
+)
 from tests.delivery.world import LIMITS, NOW, World, new_world
 from tests.helpers.small_disk import mount, small_disk
 
@@ -26,8 +32,8 @@ def world(disk: Path, behind: str) -> Iterator[World]:
 
 def fill(world: World, numbers: range) -> None:
     """One poll: a batch and its checkpoint."""
-    entries = [Entry.of(world.record(number)) for number in numbers]
-    world.outbox.put("here", entries, read=len(entries), checkpoint=numbers.stop)
+    entries = [NewRecord.of(world.record(number)) for number in numbers]
+    world.outbox.put(Intake("here", entries, read=len(entries), checkpoint=numbers.stop))
 
 
 def test_a_disk_that_fills_up_while_storing_stops_the_source_and_loses_nothing(
@@ -55,7 +61,7 @@ def test_a_disk_that_is_full_while_settling_only_delays(world: World, disk: Path
         free = shutil.disk_usage(disk).free
         assert ballast.write(bytes(free)) == free
     for _ in range(5):
-        assert world.sender.run_pass().state == "away"
+        assert world.sender.run_pass().state == "unreachable"
         world.time += timedelta(seconds=61)
     (disk / "ballast").unlink()
     world.drain()
@@ -73,9 +79,9 @@ def test_a_file_system_that_is_mounted_read_only_is_told_and_loses_nothing(disk:
         return Outbox.open(path, now=lambda: NOW, limits=LIMITS, create=create)
 
     with new_world(disk, behind) as world:
-        entries = [Entry.of(world.record(number)) for number in range(10)]
+        entries = [NewRecord.of(world.record(number)) for number in range(10)]
         with opened() as outbox:
-            outbox.put("here", entries, checkpoint=10)
+            outbox.put(Intake("here", entries, checkpoint=10))
     mount("-o", "remount,ro", str(disk))
     for create in (True, False):
         with pytest.raises(OutboxError, match=f"{path}: cannot be .*ead-only"):

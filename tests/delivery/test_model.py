@@ -10,7 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from collector.outbox import Entry, Outbox
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Outbox,
+    StopTime,
+)
 from tests.delivery.faulty_auditor import Answer, Cut, Fault, Request
 from tests.delivery.matrix import UNEXPECTED
 from tests.delivery.world import LIMITS, World, new_world
@@ -40,7 +45,7 @@ class Delivery(RuleBasedStateMachine):
 
     def put(self, numbers: set[int], *, stop: bool, crash: bool) -> None:
         """One poll; if it crashes before its commit, the source reads the same again."""
-        entries = [Entry.of(self.world.record(n, stop=stop)) for n in sorted(numbers)]
+        entries = [NewRecord.of(self.world.record(n, stop=stop)) for n in sorted(numbers)]
         outbox = self.world.outbox
         if crash:
             # The last statement before the commit: everything is written, nothing committed.
@@ -49,10 +54,10 @@ class Delivery(RuleBasedStateMachine):
                 " BEGIN SELECT raise(ABORT, 'crash'); END"
             )
             with pytest.raises(Exception, match="crash"):
-                outbox.put("s", entries, read=len(entries), checkpoint=self.read + 1)
+                outbox.put(Intake("s", entries, read=len(entries), checkpoint=self.read + 1))
             self.restart()
             assert self.world.outbox.checkpoint("s") == (self.read or None)
-        self.world.outbox.put("s", entries, read=len(entries), checkpoint=self.read + 1)
+        self.world.outbox.put(Intake("s", entries, read=len(entries), checkpoint=self.read + 1))
         self.read += 1
 
     @rule(numbers=st.sets(NUMBERS, min_size=1, max_size=20), crash=st.booleans())
@@ -75,8 +80,8 @@ class Delivery(RuleBasedStateMachine):
         for number in sorted(self.open):
             record = self.world.record(number)
             assert record.stop_time is not None
-            stops.append((record.record_id, record.stop_time))
-        self.world.outbox.put("s", [], stops=stops)
+            stops.append(StopTime(record.record_id, record.stop_time))
+        self.world.outbox.put(Intake("s", [], stops=stops))
         self.ended |= self.open
         self.open = set()
 

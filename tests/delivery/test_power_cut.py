@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.outbox import Entry, Outbox
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Outbox,
+)
 from tests.delivery.world import LIMITS, NOW, World
 
 BATCHES, BATCH = 6, 10
@@ -33,16 +37,16 @@ class Camera:
         self.moments.append(moment)
 
 
-def entries(world: World, batch: int, *, stop: bool) -> list[Entry]:
+def entries(world: World, batch: int, *, stop: bool) -> list[NewRecord]:
     numbers = range(batch * BATCH, (batch + 1) * BATCH)
-    return [Entry.of(world.record(number, stop=stop)) for number in numbers]
+    return [NewRecord.of(world.record(number, stop=stop)) for number in numbers]
 
 
 def read_from(world: World, outbox: Outbox) -> Iterator[None]:
     """A source: batch after batch from the checkpoint, half of the jobs first open, then ended."""
     for step in range(outbox.checkpoint("s") or 0, 2 * BATCHES):
         batch, ended = divmod(step, 2)
-        outbox.put("s", entries(world, batch, stop=bool(ended)), checkpoint=step + 1)
+        outbox.put(Intake("s", entries(world, batch, stop=bool(ended)), checkpoint=step + 1))
         yield
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from collector.auditor.client import AuditorClientBuilder
-from collector.outbox import OutboxError
+from collector.outbox import (
+    OutboxError,
+    Outcome,
+)
 from tests.delivery.faulty_auditor import Answer, Cut
 from tests.delivery.matrix import UNEXPECTED, about, first
 from tests.delivery.world import NOW, SETTINGS, World, new_world
@@ -87,9 +90,9 @@ def test_retry_after_wins(headers: dict[str, str], wait_s: int, world: World):
     world.auditor.script = first(1, Answer(503, b"", headers))
     world.sender.run_pass()
     world.time = NOW + timedelta(seconds=wait_s - 1)
-    assert world.sender.run_pass().sent == 0
+    assert world.sender.run_pass().outcomes[Outcome.SENT] == 0
     world.time = NOW + timedelta(seconds=wait_s + SETTINGS.backoff_cap_s + 1)
-    assert world.sender.run_pass().sent == 10
+    assert world.sender.run_pass().outcomes[Outcome.SENT] == 10
 
 
 def test_a_clock_that_is_set_back_ends_a_wait(world: World):
@@ -98,7 +101,7 @@ def test_a_clock_that_is_set_back_ends_a_wait(world: World):
     world.auditor.script = first(1, Answer(503))
     world.sender.run_pass()
     world.time -= timedelta(days=1)
-    assert world.sender.run_pass().sent == 10
+    assert world.sender.run_pass().outcomes[Outcome.SENT] == 10
 
 
 def test_a_machine_that_was_suspended_for_days_goes_on_at_once(world: World):
@@ -111,7 +114,7 @@ def test_a_machine_that_was_suspended_for_days_goes_on_at_once(world: World):
     world.sender.run_pass()
     world.auditor.script = lambda _request: None
     world.time += timedelta(days=3)
-    assert world.sender.run_pass().sent == 11
+    assert world.sender.run_pass().outcomes[Outcome.SENT] == 11
     assert world.holds(range(20))
     before = len(world.auditor.requests)
     world.sender.run_pass()
@@ -127,7 +130,7 @@ def test_a_clock_that_is_set_back_does_not_strand_a_record_that_waits_for_its_re
     world.sender.run_pass()
     world.auditor.script = lambda _request: None
     world.time -= timedelta(days=30)
-    assert world.sender.run_pass().sent == 10
+    assert world.sender.run_pass().outcomes[Outcome.SENT] == 10
 
 
 def test_a_sick_auditor_is_an_outage_for_stop_times_too(world: World):
@@ -136,7 +139,7 @@ def test_a_sick_auditor_is_an_outage_for_stop_times_too(world: World):
     world.drain()
     world.put(range(20))
     world.auditor.script = lambda _request: Answer(500, b"UNEXPECTED_ERROR")
-    assert world.sender.run_pass().state == "away"
+    assert world.sender.run_pass().state == "unreachable"
     assert {waiting.tries for waiting in world.outbox.take(100, 10**6, world.now())} == {0}
 
 
@@ -147,7 +150,7 @@ def test_an_auditor_that_refuses_everything_though_it_is_healthy_is_an_outage_to
     world.put([1])
     world.auditor.script = lambda request: UNEXPECTED if request.method == "POST" else None
     for _ in range(40):
-        assert world.sender.run_pass().state == "away"
+        assert world.sender.run_pass().state == "unreachable"
         world.time += timedelta(seconds=7)
     world.auditor.script = lambda _request: None
     world.drain()
@@ -201,7 +204,7 @@ def test_stop_times_are_sent_at_the_same_time(world: World):
         together.wait()
 
     world.auditor.script = script
-    assert world.sender.run_pass().updated == 64
+    assert world.sender.run_pass().outcomes[Outcome.STOP_SENT] == 64
 
 
 def test_an_equal_stop_time_is_not_sent_again_and_a_corrected_one_is(world: World):
@@ -209,10 +212,10 @@ def test_an_equal_stop_time_is_not_sent_again_and_a_corrected_one_is(world: Worl
     world.put([1])
     world.drain()
     before = len(world.auditor.requests)
-    assert world.put([1], corrects=True).known == 1
+    assert world.put([1], corrects=True).outcomes[Outcome.KNOWN] == 1
     world.drain()
     assert len(world.auditor.requests) == before
-    assert world.put([1], corrects=True, stop=1800).updated == 1
+    assert world.put([1], corrects=True, stop=1800).outcomes[Outcome.STOP_QUEUED] == 1
     world.drain()
     assert world.holds([1], stop=1800)
 
@@ -222,7 +225,7 @@ def test_only_one_process_sends(world: World):
     world.put([1])
     with world.outbox.held_by_sender():
         assert world.sender.run_pass().elsewhere
-    assert world.sender.run_pass().sent == 1
+    assert world.sender.run_pass().outcomes[Outcome.SENT] == 1
 
 
 def test_a_disk_that_is_full_loses_no_verdict(world: World, monkeypatch: pytest.MonkeyPatch):
@@ -234,7 +237,7 @@ def test_a_disk_that_is_full_loses_no_verdict(world: World, monkeypatch: pytest.
 
     with monkeypatch.context() as patched:
         patched.setattr(world.outbox, "settle", fails)
-        assert world.sender.run_pass().state == "away"
+        assert world.sender.run_pass().state == "unreachable"
     world.drain()
     assert world.holds(range(250))
     assert world.outbox.status().counts["here", "poll", "already_there", ""] >= 100

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from collector.config import AuditorSection, ConfigError, TlsSection
+from collector.outbox import Outcome
 from collector.pipeline.assemble import make_client
 from tests.delivery.faulty_auditor import faulty_auditor
 from tests.delivery.world import World, new_world
@@ -76,7 +77,7 @@ class Site:
         """All is sent now, by the sender that was paused."""
         self.world.sender._client = self.world.client
         self.world.sender._verdicts._client = self.world.client
-        assert self.world.sender.run_pass().sent == 10
+        assert self.world.sender.run_pass().outcomes[Outcome.SENT] == 10
         held = {record.record_id for record in self.world.client.advanced_query("")}
         assert held >= {f"{self.world.prefix}-{number}" for number in range(10)}
 
@@ -141,7 +142,7 @@ def test_a_server_that_hangs_up_on_a_client_without_a_certificate_is_away(site: 
     """It does not say why, as the embedded Auditor does not; told once, and nothing is lost."""
     site.serve()
     site.configure(ca=site.ca.certificate)
-    site.is_stopped("disconnected", state="away", level="warning")
+    site.is_stopped("disconnected", state="unreachable", level="warning")
     site.configure_well()
     site.recovers()
 

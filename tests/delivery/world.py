@@ -19,7 +19,12 @@ import structlog
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.auditor.query import Operator, QueryBuilder, Value
 from collector.config import OutboxSection, SenderSection
-from collector.outbox import Entry, Outbox, Put
+from collector.outbox import (
+    Intake,
+    NewRecord,
+    Outbox,
+    PutResult,
+)
 from collector.record import Component, Meta, Record, Score
 from collector.sender import Pass, Sender
 from tests.delivery.faulty_auditor import FaultyAuditor, faulty_auditor
@@ -88,10 +93,12 @@ class World:
             [Component("Cores", cores, [Score("HEPscore23", 11.5)]), Component("Memory", 16_000)],
         )
 
-    def put(self, numbers: Sequence[int], *, corrects: bool = False, **fields: int) -> Put:
+    def put(self, numbers: Sequence[int], *, corrects: bool = False, **fields: int) -> PutResult:
         """Puts runs into the outbox."""
-        entries = [Entry.of(self.record(number, **fields)) for number in numbers]
-        return self.outbox.put("here", entries, read=len(entries), corrects=corrects)
+        entries = [NewRecord.of(self.record(number, **fields)) for number in numbers]
+        return self.outbox.put(
+            Intake("here", entries, read=len(entries), may_correct_stop_time=corrects)
+        )
 
     def drain(self, passes: int = 30) -> Pass:
         """Runs passes, with time going on between them, until nothing waits; returns the last."""

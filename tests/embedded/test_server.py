@@ -202,7 +202,7 @@ def test_it_stops_when_it_is_asked(auditor: RunningAuditor) -> None:
         stream = client.stream_query()
         next(stream)
         auditor.stop()
-        stream.close()  # type: ignore[attr-defined] # a generator
+        stream.close()
     assert auditor.process.returncode == 0
 
 

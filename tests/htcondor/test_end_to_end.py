@@ -85,7 +85,7 @@ def test_jobs_with_impossible_values_are_flagged_or_rejected_and_counted(
     counts = counted()
     if reject:
         assert suspicious == []
-        assert counts["rejected"] == 2  # by the poll, and by the backfill
+        assert counts["unmappable"] == 2  # by the poll, and by the backfill
         assert "suspicious" not in counts
         site.config.write_text(keys.replace("suspicious: reject,", ""))
         site.run("rejected", "retry", "--all")

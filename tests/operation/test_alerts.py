@@ -189,7 +189,7 @@ def test_records_rejected_before_anybody_looked(tmp_path: Path, auditor: Running
     site.log(1, cores=-1)
     prometheus = Prometheus(tmp_path, f"127.0.0.1:{site.port}")
     with service(site) as (daemon, _):
-        rejected = ("auditor_collector_rejected_records", "job")
+        rejected = ("auditor_collector_rejected_records", "unmappable")
         eventually(lambda: site.samples().get(rejected) == 1)
         with prometheus.running():
             Scene(site, prometheus, daemon).fires("AuditorCollectorRecordsRejected")

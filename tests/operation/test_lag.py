@@ -14,7 +14,11 @@ from collector.clock import utc_now
 from collector.config import Config, OutboxSection, mapping_of
 from collector.daemon import health
 from collector.daemon.poll import Poll
-from collector.outbox import Outbox, Verdict
+from collector.outbox import (
+    Outbox,
+    Outcome,
+    Verdict,
+)
 from collector.pipeline.sources import MappedSource
 from collector.source import Lag, find_plugin
 from collector.source.testing import context
@@ -65,7 +69,7 @@ class Site:
     def sent(self) -> None:
         """The Auditor takes all that waits."""
         waiting = self.outbox.take(1000, 10**9, self.now())
-        self.outbox.settle([Verdict(one, "sent") for one in waiting])
+        self.outbox.settle([Verdict(one, Outcome.SENT) for one in waiting])
 
     def polls(self) -> str:
         return self.poll(lambda: None)

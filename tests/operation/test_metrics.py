@@ -21,7 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.clock import utc_now
 from collector.config import MetricsSection
 from collector.metrics import Metrics
-from collector.outbox import Outbox
+from collector.outbox import (
+    Intake,
+    Outbox,
+    SenderState,
+)
 from collector.record import Component, Record
 from collector.source import Lag
 from tests.helpers.auditor_server import RunningAuditor, start_auditor
@@ -52,9 +56,9 @@ def test_every_job_is_in_the_counters(site: Watched):
             seen = site.samples()
             assert end(process) == 0
         assert seen["auditor_collector_jobs_read_total", "poll,jobs"] == 11
-        assert seen["auditor_collector_records_new_total", "poll,jobs"] == 10
-        assert seen["auditor_collector_records_rejected_total", "poll,jobs"] == 1
-        assert seen["auditor_collector_rejected_records", "job"] == 1
+        assert seen["auditor_collector_records_queued_total", "poll,jobs"] == 10
+        assert seen["auditor_collector_jobs_unmappable_total", "poll,jobs"] == 1
+        assert seen["auditor_collector_rejected_records", "unmappable"] == 1
         assert seen["auditor_collector_waiting_records", ""] == 0
         assert seen["auditor_collector_polls_total", "ok,jobs"] >= 1
         assert seen["auditor_collector_polls_total", "failed,jobs"] == 0
@@ -64,7 +68,7 @@ def test_every_job_is_in_the_counters(site: Watched):
 
 
 def test_each_outcome_has_its_counter(site: Watched, auditor: RunningAuditor):
-    """One job for each thing that can become of it: new, merged, updated, filtered, refused, …"""
+    """One job for each thing that can become of it: queued, merged, stop queued, filtered, …"""
     with (site.folder / "my_package.py").open("a") as plugin:  # a job whose end is its start runs
         plugin.write(
             "\n_parse = JsonLinesSource.parse\n"
@@ -94,10 +98,10 @@ def test_each_outcome_has_its_counter(site: Watched, auditor: RunningAuditor):
         def count(outcome: str) -> float:
             return site.samples().get((f"auditor_collector_{outcome}_total", "poll,jobs"), -1)
 
-        eventually(lambda: (count("records_sent"), count("records_refused")) == (3, 1))
+        eventually(lambda: (count("records_sent"), count("records_colliding")) == (3, 1))
         site.log(7)
         site.log(1)
-        eventually(lambda: (count("records_completed"), count("records_known")) == (1, 1))
+        eventually(lambda: (count("stops_sent"), count("records_known")) == (1, 1))
         seen = site.samples()
         found = {outcome: count(outcome) for outcome in OUTCOMES}
         assert end(process) == 0
@@ -111,15 +115,15 @@ def test_each_outcome_has_its_counter(site: Watched, auditor: RunningAuditor):
 
 OUTCOMES = {
     "jobs_read": 10,
-    "records_new": 5,
+    "records_queued": 5,
     "records_merged": 1,
-    "records_updated": 1,
+    "stops_queued": 1,
     "records_known": 1,
-    "records_rejected": 1,
+    "jobs_unmappable": 1,
     "records_sent": 3,
-    "records_completed": 1,
+    "stops_sent": 1,
     "records_already_there": 1,
-    "records_refused": 1,
+    "records_colliding": 1,
 }
 
 
@@ -154,7 +158,7 @@ def test_health_is_red_while_records_wait_too_long(tmp_path: Path):
     site.log(1)
     with service(site):
         eventually(lambda: "sender: a record has waited for" in site.get("/healthz")[1])
-        assert site.samples()["auditor_collector_sender_state", "away"] == 1
+        assert site.samples()["auditor_collector_sender_state", "unreachable"] == 1
         auditor = start_auditor(tmp_path / "auditor.db", listen=auditor.url.removeprefix("http://"))
         eventually(lambda: site.get("/healthz")[0] == 200)
     auditor.stop()
@@ -314,9 +318,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     path = tmp_path_factory.mktemp("metrics") / "outbox.db"
     now = utc_now()
     with Outbox.open(path, now=utc_now) as outbox:
-        outbox.put("jobs", [], read=1, filtered={"never started": 1})
+        outbox.put(Intake("jobs", [], read=1, filtered={"never started": 1}))
         outbox.note_poll("jobs", ok=True, message="", now=now)
-        outbox.note_sender("sending", "", now)
+        outbox.note_sender(SenderState.SENDING, "", now)
         lags = {"jobs": Lag(1, 2)}
         metrics = Metrics(
             MetricsSection(), outbox, lambda: lags, list, structlog.get_logger(), utc_now

@@ -11,9 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from collector.outbox import Outbox, OutboxError, OutboxFullError, OutboxInUseError, Put
-from collector.outbox.file import LAYOUT
-from tests.outbox.filled import LIMITS, NOW, entry, send, taken
+from collector.outbox import (
+    Intake,
+    Outbox,
+    OutboxError,
+    OutboxFullError,
+    OutboxInUseError,
+    Outcome,
+)
+from collector.outbox.layout import NAMES
+from tests.outbox.filled import (
+    LIMITS,
+    NOW,
+    entry,
+    outcomes,
+    send,
+    taken,
+)
 
 STORED = Path(__file__).parents[1] / "testcases" / "outbox"
 
@@ -41,7 +55,7 @@ def test_all_its_files_are_for_their_owner_only(path: Path):
     before = os.umask(0)
     try:
         with opened(path) as outbox, outbox.held_by_daemon(), outbox.held_by_sender():
-            outbox.put("s", [entry()])
+            outbox.put(Intake("s", [entry()]))
             modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -60,21 +74,24 @@ def test_a_file_that_others_can_read_is_closed_to_them(path: Path):
 def test_everything_is_there_after_a_restart(path: Path):
     """What waits, the checkpoint, the ledger."""
     with opened(path) as outbox:
-        outbox.put("s", [entry(1)])
+        outbox.put(Intake("s", [entry(1)]))
         send(outbox)
-        outbox.put("s", [entry(2)], checkpoint=7)
+        outbox.put(Intake("s", [entry(2)], checkpoint=7))
     with opened(path) as outbox:
         assert [waiting.record_id for waiting in taken(outbox)] == ["r-2"]
         assert outbox.checkpoint("s") == 7
-        assert outbox.put("s", [entry(1)]).known == 1
+        assert outbox.put(Intake("s", [entry(1)])).outcomes[Outcome.KNOWN] == 1
 
 
 def test_a_newer_outbox_is_refused_and_left_alone(path: Path):
     """A program that does not know the layout must not touch it."""
     opened(path).close()
     with sqlite(path) as file:
-        file.execute("PRAGMA user_version = 99")
-    with pytest.raises(OutboxError, match=r"newer version.*layout 99"):
+        file.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+            " VALUES ('outbox', 'of_tomorrow', '2030')"
+        )
+    with pytest.raises(OutboxError, match=r"newer version.*of_tomorrow"):
         opened(path)
     assert path.exists()
 
@@ -87,16 +104,18 @@ def test_a_file_of_every_layout_so_far_opens_and_keeps_what_it_held(stored: Path
     with opened(path) as outbox:
         status = outbox.status()
         assert (status.waiting, status.open_records) == (1, 1)
-        assert status.rejected == {"job": 1, "refused": 1}
+        assert status.rejected == {"unmappable": 1, "refused": 1}
         assert outbox.checkpoint("old") == {"at": 5}
         assert status.sender is not None
         assert [waiting.record_id for waiting in taken(outbox)] == ["r-3"]
-        assert outbox.put("old", [entry(1), entry(2)]) == Put(known=1, updated=1)
+        assert outbox.put(Intake("old", [entry(1), entry(2)])).outcomes == outcomes(
+            known=1, stop_queued=1
+        )
         send(outbox)
         assert outbox.status().waiting == 0
     opened(path.with_name("new.db")).close()
     assert layout(path) == layout(path.with_name("new.db"))
-    assert len(list(STORED.glob("layout-*.sql"))) == LAYOUT, "keep a file of the new layout too"
+    assert len(list(STORED.glob("layout-*.sql"))) == len(NAMES), "keep a file of the new layout too"
 
 
 def layout(path: Path) -> list[tuple[object, ...]]:
@@ -110,7 +129,7 @@ def test_an_interrupted_first_start_is_completed_by_the_next(path: Path):
     """A crash between making the file and its layout leaves an empty file."""
     path.touch(mode=0o600)
     with opened(path) as outbox:
-        assert outbox.put("s", [entry()]).new == 1
+        assert outbox.put(Intake("s", [entry()])).outcomes[Outcome.QUEUED] == 1
 
 
 def test_two_processes_that_start_together_make_one_layout(path: Path):
@@ -122,7 +141,7 @@ def test_two_processes_that_start_together_make_one_layout(path: Path):
         try:
             ready.wait()
             with opened(path) as outbox:
-                outbox.put("s", [entry(number)])
+                outbox.put(Intake("s", [entry(number)]))
         except BaseException as error:  # noqa: BLE001 - shown below
             errors.append(error)
 
@@ -147,7 +166,7 @@ def test_commands_that_only_look_make_no_outbox(path: Path):
 def test_a_damaged_file_is_kept_aside_and_a_new_one_begun(damage: str, path: Path):
     """Nothing of it is deleted; the sources are read again, and the Auditor knows its records."""
     with opened(path) as outbox:
-        outbox.put("s", [entry(number) for number in range(500)])
+        outbox.put(Intake("s", [entry(number) for number in range(500)]))
     with sqlite(path) as file:
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = bytearray(path.read_bytes())
@@ -162,7 +181,7 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_begun(damage: str, path: Pat
         assert outbox.set_aside is not None
         assert outbox.set_aside.name == "outbox.db.damaged-20260131T120000Z"
         assert outbox.set_aside.read_bytes() == bytes(content)
-        assert outbox.put("s", [entry()]).new == 1
+        assert outbox.put(Intake("s", [entry()])).outcomes[Outcome.QUEUED] == 1
         assert outbox.status().waiting == 1
     with opened(path) as outbox:
         assert outbox.set_aside is None
@@ -171,7 +190,7 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_begun(damage: str, path: Pat
 def test_damage_that_is_met_while_running_is_told_and_kept_aside_at_the_next_start(path: Path):
     """A running process cannot swap the file under the others."""
     with opened(path) as outbox:
-        outbox.put("s", [entry(number) for number in range(2000)])
+        outbox.put(Intake("s", [entry(number) for number in range(2000)]))
     with sqlite(path) as file:
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = bytearray(path.read_bytes())
@@ -212,7 +231,7 @@ def test_a_second_daemon_is_refused_and_told_who_the_first_is(path: Path):
         with opened(path) as outbox:
             with pytest.raises(OutboxInUseError, match=f"process {first.pid} is its daemon"):
                 outbox.held_by_daemon().__enter__()
-            outbox.put("s", [entry()])  # a backfill beside it is fine
+            outbox.put(Intake("s", [entry()]))  # a backfill beside it is fine
             first.kill()
             first.wait()
             with outbox.held_by_daemon():
@@ -225,7 +244,7 @@ def test_many_threads_put_take_and_settle_at_once(path: Path):
 
         def put(source: int) -> None:
             for number in range(50):
-                outbox.put(f"s{source}", [entry(source * 1000 + number)], read=1)
+                outbox.put(Intake(f"s{source}", [entry(source * 1000 + number)], read=1))
 
         threads = [threading.Thread(target=put, args=(source,)) for source in range(4)]
         for thread in threads:
@@ -242,24 +261,24 @@ def test_a_locked_file_is_told_and_nothing_of_the_put_is_there(path: Path):
         outbox._connection.execute("PRAGMA busy_timeout = 50")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OutboxInUseError, match="locked by another process"):
-            outbox.put("s", [entry()], checkpoint=1)
+            outbox.put(Intake("s", [entry()], checkpoint=1))
         other.execute("ROLLBACK")
         assert outbox.checkpoint("s") is None
-        assert outbox.put("s", [entry()], checkpoint=1).new == 1
+        assert outbox.put(Intake("s", [entry()], checkpoint=1)).outcomes[Outcome.QUEUED] == 1
 
 
 def test_a_full_disk_refuses_the_put_and_leaves_what_was_there(path: Path):
     """Records and checkpoint stay as they were; with room, the same put goes through."""
     with opened(path) as outbox:
-        outbox.put("s", [entry(1)], checkpoint=1)
+        outbox.put(Intake("s", [entry(1)], checkpoint=1))
         (pages,) = outbox._connection.execute("PRAGMA page_count").fetchone()
         outbox._connection.execute(f"PRAGMA max_page_count = {pages}")
         many = [entry(number) for number in range(2000)]
         with pytest.raises(OutboxFullError, match="no room"):
-            outbox.put("s", many, checkpoint=2)
+            outbox.put(Intake("s", many, checkpoint=2))
         assert (outbox.status().waiting, outbox.checkpoint("s")) == (1, 1)
         outbox._connection.execute("PRAGMA max_page_count = 1000000")
-        assert outbox.put("s", many, checkpoint=2).stored == 1999
+        assert outbox.put(Intake("s", many, checkpoint=2)).to_be_sent == 1999
 
 
 def test_a_directory_that_takes_no_files_is_told():
