@@ -10,7 +10,7 @@ may not have been carried out.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
@@ -169,7 +169,7 @@ class AuditorClientBlocking:
         """Reads the records that a query of `QueryBuilder` selects, as a list."""
         return list(self.stream_query(query_string))
 
-    def stream_query(self, query_string: str = "") -> Iterator[Record]:
+    def stream_query(self, query_string: str = "") -> Generator[Record]:
         """Reads the records that a query selects one after the other, in constant memory.
 
         Raises:
