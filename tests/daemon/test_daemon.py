@@ -126,7 +126,7 @@ def test_a_job_that_cannot_be_mapped_is_kept_and_stops_nothing(site: Site, audit
     process = site.start("run")
     eventually(lambda: ids(auditor) == names(1, 4))
     status = json.loads(site.run("status", "--json").stdout)
-    assert status["unmappable"] == {"unmappable": 2}
+    assert status["rejected"] == {"unmappable": 2}
     assert status["sources"]["jobs"]["counts"]["unmappable"] == 2
     assert end(process) == 0
 
