@@ -22,7 +22,7 @@ from collector.cli.options import (
 )
 from collector.clock import utc_now
 from collector.config import ConfigError
-from collector.config.yamlfile import did_you_mean
+from collector.config.mistakes import did_you_mean
 from collector.daemon import stop_on_signals
 from collector.logs import Log
 from collector.outbox import Origin, OutboxError, Outcome

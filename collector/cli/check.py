@@ -12,15 +12,17 @@ from collector import logs
 from collector.auditor.protocol import AuditorError
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
 from collector.config import Config, ConfigError
+from collector.config.mistakes import Mistake
 from collector.pipeline.assemble import make_client
-from collector.pipeline.sources import make_sources
+from collector.pipeline.sources import MappedSource, make_sources
 from collector.source import Finding, SourceError
 
 
 @click.command(context_settings=CONTEXT)
 @config_option
 @click.option("--offline", is_flag=True, help="Check the configuration only; read nothing else.")
-def command(config_path: Path, offline: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Show notes too, e.g. modes that are not used.")
+def command(config_path: Path, offline: bool, verbose: bool) -> None:
     """Check the configuration, whether each source can be read, and the Auditor reached.
 
     \b
@@ -38,14 +40,14 @@ def command(config_path: Path, offline: bool) -> None:
         exit_for_config(error)
     click.echo(f"ok       {config_path}: {len(config.sources)} source(s)")
     for where, finding in findings:
-        click.echo(f"{'ok' if finding.ok else 'problem':8} {where}: {finding.text}")
-    if not all(finding.ok for _, finding in findings):
+        if verbose or finding.level != "note":
+            click.echo(f"{finding.level:8} {where}: {finding.text}")
+    if any(finding.level == "error" for _, finding in findings):
         sys.exit(1)
 
 
 def _findings(config: Config, *, offline: bool) -> Iterator[tuple[str, Finding]]:
-    sources = make_sources(config, structlog.get_logger(), threading.Event())
-    make_client(config.auditor).close()
+    sources = _parts(config)
     if offline:
         return
     for source in sources:
@@ -53,15 +55,32 @@ def _findings(config: Config, *, offline: bool) -> Iterator[tuple[str, Finding]]
             for finding in source.source.check():
                 yield source.name, finding
         except SourceError as error:
-            yield source.name, Finding(False, str(error))
+            yield source.name, Finding.error(str(error))
     yield "auditor", _auditor(config)
+
+
+def _parts(config: Config) -> list[MappedSource]:
+    """The sources; raises the mistakes of all files that the configuration names, together."""
+    sources: list[MappedSource] = []
+    mistakes: list[Mistake] = []
+    try:
+        sources = make_sources(config, structlog.get_logger(), threading.Event())
+    except ConfigError as error:
+        mistakes += error.mistakes
+    try:
+        make_client(config.auditor, config.places).close()
+    except ConfigError as error:
+        mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(config.places.file, mistakes)
+    return sources
 
 
 def _auditor(config: Config) -> Finding:
     url = config.auditor.url
-    with make_client(config.auditor) as client:
+    with make_client(config.auditor, config.places) as client:
         try:
             client.check()
         except AuditorError as error:
-            return Finding(False, f"{url}: {error}")
+            return Finding.error(f"{url}: {error}")
     return Finding(True, f"{url} answers, and its database is there")

@@ -12,7 +12,7 @@ import click
 
 from collector import logs
 from collector.config import Config, ConfigError, load
-from collector.config.yamlfile import read_instant
+from collector.config.scalars import read_instant
 from collector.source import find_plugin
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -30,7 +30,7 @@ def command(config_path: Path, text: str | None) -> None:
     except ConfigError as error:
         exit_for_config(error)
     if pseudonym is None:
-        exit_for_config(ConfigError(config_path, [pseudonyms.lacking("pseudonym_key")]))
+        exit_for_config(pseudonyms.no_key(config, []))
     if text is not None:
         click.echo(pseudonym(text))
         return

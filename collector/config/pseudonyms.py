@@ -5,16 +5,16 @@ UTF-8. That is 80 bits, the least that RFC 2104 (section 5) cuts to: among a mil
 chance that any two share one is 4 in 10^13. It depends on the key and the text alone, so every
 node and scheduler with the key gives the same one; who has no key can neither compute nor
 compare, and pseudonyms under two keys have nothing in common. Whoever has the key can try names,
-so it is kept as a private key is, and never stands in the configuration itself.
+so it is kept as a private key is, and is never in the configuration itself.
 """
 
 import hmac
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from collector.config import Config, ConfigError
 from collector.config.keyfile import exposed
-from collector.config.yamlfile import Mistake
 from collector.mapping.evaluation import Pseudonym
 
 DIGITS = 20
@@ -23,11 +23,12 @@ KEY_BYTES = 32
 
 _CREDENTIAL = "pseudonym-key"
 _HOW = (
-    "to make one: (umask 077; head -c 32 /dev/urandom | base64 > "
-    "/etc/auditor-collector/pseudonym-key); give it to systemd "
-    "(LoadCredential=pseudonym-key:/etc/auditor-collector/pseudonym-key; commands by hand find it "
+    "to make one, as root: install -m 0640 -g auditor-collector /dev/null "
+    "/etc/auditor-collector/pseudonym-key; head -c 32 /dev/urandom | base64 > "
+    "/etc/auditor-collector/pseudonym-key; and name it in pseudonym_key (or give it to systemd: "
+    "LoadCredential=pseudonym-key:/etc/auditor-collector/pseudonym-key; commands by hand find it "
     "while the service runs, as pseudonym_key: "
-    "/run/credentials/auditor-collector.service/pseudonym-key), or name its file in pseudonym_key"
+    "/run/credentials/auditor-collector.service/pseudonym-key)"
 )
 
 
@@ -64,12 +65,19 @@ def of_site(config: Config) -> Pseudonym | None:
             if len(key) >= KEY_BYTES:
                 return keyed(key)
             why = f"{path}: has {len(key)} bytes; expected {KEY_BYTES} or more"
-    raise ConfigError(Path("configuration"), [Mistake(0, "pseudonym_key", f"{why}; {_HOW}")])
+    raise config.places.error(("pseudonym_key", f"{why}; {_HOW}"))
 
 
-def lacking(where: str) -> Mistake:
-    """The mistake at a place that needs a key when there is none."""
-    return Mistake(0, where, f"there is no key for pseudonyms; {_HOW}")
+def no_key(config: Config, asking: Sequence[str]) -> ConfigError:
+    """The one mistake of a configuration without a key, at the first place that asks for one.
+
+    Args:
+        config: the configuration.
+        asking: the key paths that ask for pseudonyms; none: a command does.
+    """
+    first, *others = asking or ["pseudonym_key"]
+    also = f" (nor for {', '.join(others)})" if others else ""
+    return config.places.error((first, f"there is no key for pseudonyms{also}; {_HOW}"))
 
 
 def _credential() -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from collector import logs
 from collector.clock import Now, span, utc_now
 from collector.config import Config, ConfigError
-from collector.config.yamlfile import Mistake
+from collector.config.mistakes import Mistake
 from collector.daemon.health import hanging
 from collector.daemon.shift import Shift
 from collector.daemon.signals import Events, signals_into

@@ -1,14 +1,43 @@
 """What the mapping rules in the YAML file may say; `mapping.py` applies them."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from collector.mapping.arithmetic import Expression
+from collector.mapping.keys import checked, conflict, instead
 from collector.record import check_name
 
 Kind = Literal["text", "integer", "number", "duration", "memory", "id"]
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Compiles a regular expression of the configuration.
+
+    Raises:
+        ValueError: when it is none, with the reason.
+    """
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+
+
+def _check_constant(value: Any) -> None:
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str):
+            check_name(text, "value")
+
+
+Regex = Annotated[str, checked(pattern)]
+"""A regular expression, as Python's `re` has them."""
+
+Field = Annotated[
+    str,
+    instead("{0} cannot be the name of a field; for a constant write {{value: {0}}}"),
+]
+"""The name of a field."""
 
 
 class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -16,11 +45,8 @@ class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     field: str
     """The name of a field."""
-    matches: str
+    matches: Regex
     """A regular expression, found anywhere in the field's text unless anchored by ^ and $."""
-
-    def __post_init__(self) -> None:
-        pattern(self.matches)
 
 
 class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -29,15 +55,15 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     The other keys apply in this order: only_if, item, matches, type, factor, pseudonym, default.
     """
 
-    value: str | int | float | list[str] | None = None
+    value: Annotated[str | int | float | list[str] | None, checked(_check_constant)] = None
     """A constant; for meta also a list of texts."""
     field: str | None = None
     """The name of a field."""
-    expr: str | None = None
+    expr: Annotated[str, checked(Expression)] | None = None
     """Arithmetic over fields: numbers, names, + - * / ( ), min max round ceil floor abs."""
     item: str | None = None
     """One entry of a structured field: of JSON (dotted path), or of `key=value,key=value`."""
-    matches: str | None = None
+    matches: Regex | None = None
     """Regular expression to be found in the text; its group 1, if it has one, is the value."""
     type: Kind | None = None
     """What the text stands for: text (default for meta), number (default for components and
@@ -53,28 +79,33 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     only_if: Condition | list[Condition] | None = None
     """The rule counts only if all conditions hold."""
 
-    def __post_init__(self) -> None:
+    @conflict("value", "field", "expr")
+    def _has_one_source(self) -> str | None:
         given = [key for key in ("value", "field", "expr") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "expected exactly one of value, field and expr, "
-                f"not {' and '.join(given) or 'none of them'}"
-            )
-        if self.matches is not None:
-            pattern(self.matches)
-        if self.expr is not None:
-            Expression(self.expr)
-        if self.factor is not None and self.type in ("text", "id"):
-            raise ValueError(f"factor does not go with type {self.type}")
-        if given == ["value"]:
-            texts = self.value if isinstance(self.value, list) else [self.value]
-            for text in texts:
-                if isinstance(text, str):
-                    check_name(text, "value")
-            for key in ("item", "matches", "type", "factor", "pseudonym", "default"):
-                given_too = getattr(self, key)
-                if given_too is not None and given_too is not False:
-                    raise ValueError(f"{key} does not go with value, which is taken as it stands")
+        if len(given) == 1:
+            return None
+        return (
+            "expected exactly one of value, field and expr, "
+            f"not {' and '.join(given) or 'none of them'}"
+        )
+
+    @conflict("factor", "type")
+    def _multiplies_a_number(self) -> str | None:
+        if self.factor is None or self.type not in ("text", "id"):
+            return None
+        return f"factor does not go with type {self.type}"
+
+    @conflict("value", "item", "matches", "type", "factor", "pseudonym", "default")
+    def _has_a_value_as_it_is(self) -> str | None:
+        if self.value is None:
+            return None
+        keys = ("item", "matches", "type", "factor", "pseudonym", "default")
+        given = [key for key in keys if getattr(self, key) is not None]
+        given = [key for key in given if getattr(self, key) is not False]
+        if not given:
+            return None
+        verb = "does" if len(given) == 1 else "do"
+        return f"{' and '.join(given)} {verb} not go with value, which is taken as it is"
 
     @property
     def fields(self) -> set[str]:
@@ -88,14 +119,14 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class ComponentRule(Rule, kw_only=True, forbid_unknown_fields=True):
     """A rule for an amount, with the scores of the component."""
 
-    scores: dict[str, Rule | str | list[Rule | str]] = {}
+    scores: dict[str, Rule | Field | list[Rule | Field]] = {}
     """Name → rule; a score that has no value is left out."""
 
 
-Rules = Rule | str | list[Rule | str]
+Rules = Rule | Field | list[Rule | Field]
 """A rule; the name of a field; or rules of which the first that gives a value counts."""
 
-ComponentRules = ComponentRule | str | list[ComponentRule | str]
+ComponentRules = ComponentRule | Field | list[ComponentRule | Field]
 
 
 class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -128,15 +159,3 @@ def several(given: Any) -> list[Any]:
     if given is None:
         return []
     return given if isinstance(given, list) else [given]
-
-
-def pattern(text: str) -> re.Pattern[str]:
-    """Compiles a regular expression of the configuration.
-
-    Raises:
-        ValueError: when it is none, with the reason.
-    """
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from None

@@ -4,16 +4,15 @@ import contextlib
 import random
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.auditor.connection import proxy_of_environment
 from collector.clock import Now, utc_now
-from collector.config import AuditorSection, Config, ConfigError
+from collector.config import AuditorSection, Config
 from collector.config.keyfile import exposed
-from collector.config.yamlfile import Mistake
+from collector.config.mistakes import Places
 from collector.logs import Log
 from collector.outbox import Outbox
 from collector.pipeline.sources import MappedSource, make_sources
@@ -28,15 +27,19 @@ class Parts(msgspec.Struct):
     sender: Sender
 
 
-def make_client(section: AuditorSection) -> AuditorClientBlocking:
+def make_client(section: AuditorSection, places: Places | None = None) -> AuditorClientBlocking:
     """A client for the Auditor of the configuration.
+
+    Args:
+        section: `auditor:` of the configuration.
+        places: where its keys are, for messages.
 
     Raises:
         ConfigError: for certificates that cannot be used.
     """
-    tls = section.tls
+    tls, places = section.tls, places or Places()
     if tls.key is not None and (why := exposed(tls.key)) is not None:
-        raise ConfigError(Path("auditor"), [Mistake(0, "auditor.tls.key", why)])
+        raise places.error(("auditor.tls.key", why))
     builder = AuditorClientBuilder().connection_string(section.url).timeout(section.timeout_s)
     builder.plain_errors()
     try:
@@ -47,7 +50,7 @@ def make_client(section: AuditorSection) -> AuditorClientBlocking:
             builder.with_ca(tls.ca)
         return builder.build_blocking()
     except ValueError as error:
-        raise ConfigError(Path("auditor"), [Mistake(0, "auditor", str(error))]) from error
+        raise places.error(("auditor", str(error))) from error
 
 
 def proxy_of(section: AuditorSection) -> str | None:
@@ -69,7 +72,7 @@ def assemble(
     """
     sources = make_sources(config, log, stop, now)
     with (
-        make_client(config.auditor) as client,
+        make_client(config.auditor, config.places) as client,
         Outbox.open(config.outbox.path, now=now, limits=config.outbox) as outbox,
     ):
         if outbox.set_aside is not None:

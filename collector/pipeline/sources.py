@@ -5,13 +5,12 @@ neither the client nor the sender.
 """
 
 import threading
-from pathlib import Path
 
 import msgspec
 
 from collector.clock import Now, utc_now
-from collector.config import Config, ConfigError, mapping_of
-from collector.config.pseudonyms import lacking, of_site
+from collector.config import Config, mapping_of
+from collector.config.pseudonyms import no_key, of_site
 from collector.logs import Log
 from collector.mapping import Mapping
 from collector.source import Context, Source, find_plugin
@@ -49,16 +48,16 @@ def make_sources(
     """
     sources = []
     pseudonym = of_site(config)
-    mistakes = []
+    asking: list[str] = []
     for number, section in enumerate(config.sources):
         plugin = find_plugin(section.plugin)
         mapping = mapping_of(section, plugin, pseudonym)
         if pseudonym is None:
             where = f"sources[{number}].mapping.meta"
-            mistakes += [lacking(f"{where}.{key}") for key in mapping.pseudonyms]
+            asking += [f"{where}.{key}" for key in mapping.pseudonyms]
         fields = frozenset(mapping.fields)
         context = Context(section.name, log.bind(source=section.name), now, stop, fields)
         sources.append(MappedSource(plugin(section, context), mapping))
-    if mistakes:
-        raise ConfigError(Path("configuration"), mistakes)
+    if asking:
+        raise no_key(config, asking)
     return sources

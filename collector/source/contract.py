@@ -15,11 +15,12 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from collector.config import SourceSection
+from collector.config.load import FIELD_NAMES
 from collector.job import Job, Value
 from collector.logs import Log
 
@@ -116,12 +117,38 @@ class Context(msgspec.Struct):
     """The fields that mapping and filters name, so that others need not be read; None: all."""
 
 
+Level = Literal["ok", "note", "warning", "error"]
+
+
 class Finding(msgspec.Struct):
     """What a check of a source found."""
 
     ok: bool
+    """Whether the source can be used; of an error it is False."""
     text: str
     """What was looked at and what was found; for a problem also what to do."""
+    level: Level | None = None
+    """`ok`; `note`, what one may want to know, shown with `-v`; `warning`, what may be wrong and
+    stops nothing; `error`. By `ok` if it is not given: `ok` or `error`."""
+
+    def __post_init__(self) -> None:
+        if self.level is None:
+            self.level = "ok" if self.ok else "error"
+
+    @classmethod
+    def note(cls, text: str) -> "Finding":
+        """What one may want to know, as a mode that could be used instead."""
+        return cls(True, text, "note")
+
+    @classmethod
+    def warning(cls, text: str) -> "Finding":
+        """What may be wrong, and stops nothing."""
+        return cls(True, text, "warning")
+
+    @classmethod
+    def error(cls, text: str) -> "Finding":
+        """What makes the source unusable, and what to do."""
+        return cls(False, text, "error")
 
 
 class Lag(msgspec.Struct):
@@ -171,6 +198,10 @@ class Source(ABC):
 
     mapping: ClassVar[str] = ""
     """The default mapping: YAML, as under `mapping:` in the configuration."""
+
+    field_names: ClassVar[str] = FIELD_NAMES
+    """A regular expression of what can be the name of a field; anything else in a mapping rule is a
+    constant that its author forgot to write as `{value: …}`."""
 
     may_correct_stop_time: ClassVar[bool] = False
     """Whether a run that is read again may carry a corrected stop time. If not, the first reading

@@ -63,6 +63,12 @@ class WindowSection(SourceSection, kw_only=True):
     """Seconds between two deeper re-scans, which find what was learnt late."""
 
 
+WINDOW_KEYS = tuple(
+    name for name in WindowSection.__struct_fields__ if name not in SourceSection.__struct_fields__
+)
+"""For `inherited_go_with` of a section that asks for windows in some of its modes only."""
+
+
 class Window(msgspec.Struct, frozen=True):
     """The seconds `begin <= second < end`."""
 

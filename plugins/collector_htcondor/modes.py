@@ -63,20 +63,25 @@ def offers(section: HTCondorSection, stop: threading.Event) -> Iterator[Finding]
     """
     command = shutil.which(str(Path(section.condor_history).with_name("condor_config_val")))
     if command is None:
-        yield Finding(ok=True, text="condor_config_val is not here: HTCondor's paths are not known")
+        yield Finding.note("condor_config_val is not here: HTCondor's paths are not known")
     for kind in _KINDS:
         if command is not None:
             place, unknown = _setting(command, kind.knob, stop)
         else:
             place, unknown = str(getattr(section, kind.key)), ""
-        yield Finding(ok=True, text=_told(kind, section, place, unknown))
+        yield _finding(kind, section, place, unknown)
     found = shutil.which(section.condor_history)
     text = "mode: condor_history can be used" if found else "mode: condor_history cannot be used"
     where = found or f"{section.condor_history} is not here"
-    yield Finding(ok=True, text=f"{text} ({where}); it is for schedds on other machines")
+    yield Finding.note(f"{text} ({where}); it is for schedds on other machines")
     found = shutil.which(section.condor_q)
     text = "track_running can be used" if found else "track_running cannot be used"
-    yield Finding(ok=True, text=f"{text} ({found or f'{section.condor_q} is not here'})")
+    yield Finding.note(f"{text} ({found or f'{section.condor_q} is not here'})")
+
+
+def _finding(kind: _Kind, section: HTCondorSection, place: str | None, unknown: str) -> Finding:
+    text = _told(kind, section, place, unknown)
+    return Finding(True, text) if kind.mode == section.mode else Finding.note(text)
 
 
 def _told(kind: _Kind, section: HTCondorSection, place: str | None, unknown: str) -> str:

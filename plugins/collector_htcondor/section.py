@@ -5,13 +5,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from collector.config import Positive, SourceSection
+from collector.config import Positive, SourceSection, conflict, goes_with
 from collector_htcondor.jobs import Runs, Suspicious
 
 _SPOOL = Path("/var/lib/condor/spool")
 Duration = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[^\s-]\S*$")]
 """A daemon's name or address: no blanks, no leading dash."""
+
+_PER_JOB = goes_with(mode="per_job")
+_COMMAND = goes_with(mode="condor_history")
 
 
 class HTCondorSection(SourceSection, kw_only=True):
@@ -21,31 +24,31 @@ class HTCondorSection(SourceSection, kw_only=True):
     """What is read: `history`, one ad for each job that left the queue; `epochs`, one for each run
     of a job (HTCondor 10 and later; without local and scheduler universe); `per_job`, a file for
     each job; `condor_history`, the history of other machines' schedds, by that command."""
-    history: Path = _SPOOL / "history"
+    history: Annotated[Path, goes_with(mode="history")] = _SPOOL / "history"
     """With `mode: history`: the file; its rotated files are found beside it. `condor_config_val
     HISTORY` on the schedd's machine tells where it is."""
-    epoch_history: Path = _SPOOL / "epoch_history"
+    epoch_history: Annotated[Path, goes_with(mode="epochs")] = _SPOOL / "epoch_history"
     """With `mode: epochs`: the file, likewise; `condor_config_val JOB_EPOCH_HISTORY`."""
-    per_job_history: Path = _SPOOL / "per_job_history"
+    per_job_history: Annotated[Path, _PER_JOB] = _SPOOL / "per_job_history"
     """With `mode: per_job`: the directory; `condor_config_val PER_JOB_HISTORY_DIR`."""
-    remove: bool = False
+    remove: Annotated[bool, _PER_JOB] = False
     """With `mode: per_job`: whether files are removed once their records are stored."""
-    run: Runs = "last"
+    run: Annotated[Runs, goes_with(mode=("history", "per_job", "condor_history"))] = "last"
     """What the record of a job that ran more than once stands for: its `last` run, from its real
     start to its real end; the same under the id that this run has with `mode: epochs` (`named`); or
-    all its runs in `total`, as long before its end as all together. `mode: epochs` ignores it."""
+    all its runs in `total`, as long before its end as all together."""
     suspicious: Suspicious = "flag"
     """What becomes of a job with impossible values, which its user may have set: `flag` records it,
     with the field `Suspicious` naming them; `reject` puts it into the rejected table."""
 
-    schedd_names: list[Name] = msgspec.field(default_factory=list)
+    schedd_names: Annotated[list[Name], _COMMAND] = msgspec.field(default_factory=list)
     """With `mode: condor_history`: the schedds to ask, as `condor_status -schedd` names them; none:
     the one of this machine, by its files."""
-    pool: Name | None = None
+    pool: Annotated[Name | None, _COMMAND] = None
     """The central manager that knows them; none: the one of this machine's configuration."""
-    constraint: str | None = None
+    constraint: Annotated[str | None, _COMMAND] = None
     """A ClassAd expression: only jobs for which it is true are asked for."""
-    condor_history: str = "condor_history"
+    condor_history: Annotated[str, _COMMAND] = "condor_history"
     """The command, or its path."""
     track_running: bool = False
     """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
@@ -53,31 +56,30 @@ class HTCondorSection(SourceSection, kw_only=True):
     """With `track_running`: the command, or its path."""
     timeout_s: Positive = 300
     """Seconds to wait for one call of a command."""
-    window_s: Annotated[float, msgspec.Meta(ge=1)] = 21600
+    window_s: Annotated[float, msgspec.Meta(ge=1), _COMMAND] = 21600
     """Longest time that one call of condor_history asks for."""
-    overlap_s: Duration = 1800
+    overlap_s: Annotated[Duration, _COMMAND] = 1800
     """Every poll also asks for what ended this long before the last one."""
-    settle_s: Duration = 5
+    settle_s: Annotated[Duration, _COMMAND] = 5
     """Jobs are asked for this long after their end, at the earliest."""
-    rescan_s: Duration = 86400
+    rescan_s: Annotated[Duration, _COMMAND] = 86400
     """A deeper re-scan asks for what ended within this time; so does the very first poll without
     `since`."""
-    rescan_interval_s: Positive = 21600
+    rescan_interval_s: Annotated[Positive, _COMMAND] = 21600
     """Time between two deeper re-scans, which find jobs that stayed in the queue after their
     end."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mode == "epochs" and self.run == "total":
-            raise ValueError("run: total does not go with mode: epochs, where each run counts")
+    @conflict("run", "track_running")
+    def _open_records_are_of_one_run(self) -> str | None:
         if self.track_running and self.run == "total":
-            raise ValueError("run: total does not go with track_running, where each run counts")
-        if self.remove and self.mode != "per_job":
-            raise ValueError("remove goes with mode: per_job; HTCondor rotates its other files")
-        if len(set(self.schedd_names)) < len(self.schedd_names):
-            raise ValueError("schedd_names: a name stands twice")
-        if self.mode != "condor_history" and (self.schedd_names or self.pool or self.constraint):
-            raise ValueError(
-                "schedd_names, pool and constraint go with mode: condor_history; files are those "
-                "of one schedd, and only_if chooses among their jobs"
-            )
+            return "total does not go with track_running, where each run counts"
+        return None
+
+    @conflict("schedd_names")
+    def _names_differ(self) -> str | None:
+        repeated = {name for name in self.schedd_names if self.schedd_names.count(name) > 1}
+        return f"given twice: {', '.join(sorted(repeated))}" if repeated else None
+
+    def can_collide_with(self, other: SourceSection) -> bool:  # noqa: ARG002 - of any source
+        """Never: a GlobalJobId names its schedd; see `SourceSection.can_collide_with`."""
+        return False

@@ -7,26 +7,39 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from collector.source.windows import Duration, WindowSection
+from collector.config import SourceSection, checked, conflict, goes_with
+from collector.source.windows import WINDOW_KEYS, Duration, WindowSection
 from collector_slurm.jobid import Identity
 from collector_slurm.run import ENDED_STATES
 
 Names = list[Annotated[str, msgspec.Meta(pattern=r"^[^,\s-](?:[^,\x00-\x1f]*[^,\s])?$")]]
 """Slurm's names: no commas, no leading dash, and blanks only within (`domain users`)."""
 
+_SACCT = goes_with(mode="sacct")
+_JOBCOMP = goes_with(mode="jobcomp")
+
+
+def _check_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"expected a time zone as Europe/Berlin, not {name!r}") from error
+
 
 class SlurmSection(WindowSection):
     """One entry of `sources:` with `plugin: slurm`."""
 
+    inherited_go_with = dict.fromkeys(WINDOW_KEYS, {"mode": ("sacct",)})
+
     mode: Literal["sacct", "jobcomp"] = "sacct"
     """sacct asks slurmdbd; jobcomp reads the text log of `JobCompType=jobcomp/filetxt`."""
 
-    sacct: str = "sacct"
+    sacct: Annotated[str, _SACCT] = "sacct"
     """The sacct command, or its path."""
-    complete_s: Duration = 300
+    complete_s: Annotated[Duration, _SACCT] = 300
     """This long after its end a run is taken as it is, even if slurmdbd still lacks a part of it;
     to be longer than `KillWait`, which processes of a cancelled job may have."""
-    track_running: bool = False
+    track_running: Annotated[bool, _SACCT] = False
     """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
     states: Names = msgspec.field(default_factory=lambda: list(ENDED_STATES))
     """States of runs to read, as `sacct -s` has them: codes or names."""
@@ -43,44 +56,47 @@ class SlurmSection(WindowSection):
     qos: Names = msgspec.field(default_factory=list)
     """Only runs with these QOS."""
 
-    jobcomp_path: Path | None = None
+    jobcomp_path: Annotated[Path | None, _JOBCOMP] = None
     """The jobcomp log, `JobCompLoc` in slurm.conf; needed for `mode: jobcomp`."""
-    time_zone: str | None = None
+    time_zone: Annotated[str | None, checked(_check_zone), _JOBCOMP] = None
     """Time zone of slurmctld's local times, as Europe/Berlin; without it this machine's."""
 
-    cluster_in_id: bool = False
+    cluster_in_id: Annotated[bool, _SACCT] = False
     """Record ids are `<record_prefix>-<cluster>-<job id>`; needed when several clusters share a
     prefix."""
     unique_ids_since: datetime | None = None
     """Runs of jobs submitted since then carry their start in the id, always. To be set when job
     ids have begun anew (slurmdbd's database or slurmctld's state was reset)."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @conflict("jobcomp_path", "mode")
+    def _log_is_named(self) -> str | None:
         if self.mode == "jobcomp" and self.jobcomp_path is None:
-            raise ValueError("jobcomp_path is needed with mode: jobcomp")
+            return "needed with mode: jobcomp"
+        return None
+
+    @conflict("clusters", "cluster_in_id")
+    def _clusters_are_told_apart(self) -> str | None:
         several = len(self.clusters) > 1 or "all" in map(str.lower, self.clusters)
-        if several and not self.cluster_in_id:
-            raise ValueError(
-                "clusters may be more than one: set cluster_in_id: true, since each of them can "
-                "have a job with the same id"
-            )
-        if self.mode == "jobcomp" and self.cluster_in_id:
-            raise ValueError(
-                "cluster_in_id goes with mode: sacct; the log is one cluster's and does not always "
-                "name it, so put the cluster into record_prefix"
-            )
-        if self.mode == "jobcomp" and self.track_running:
-            raise ValueError("track_running goes with mode: sacct; the log has ended jobs only")
-        if not self.states:
-            raise ValueError("states is empty; leave it out for all states of ended runs")
-        if self.time_zone is not None:
-            try:
-                ZoneInfo(self.time_zone)
-            except (ZoneInfoNotFoundError, ValueError) as error:
-                raise ValueError(
-                    f"time_zone {self.time_zone!r} is not a zone as Europe/Berlin"
-                ) from error
+        if not several or self.cluster_in_id:
+            return None
+        return (
+            "may be more than one: set cluster_in_id: true, since each of them can have a job with "
+            "the same id"
+        )
+
+    @conflict("states")
+    def _has_states(self) -> str | None:
+        return None if self.states else "empty; leave it out for all states of ended runs"
+
+    def can_collide_with(self, other: SourceSection) -> bool:
+        """Job ids are numbers of their cluster; see `SourceSection.can_collide_with`."""
+        if not isinstance(other, SlurmSection) or (self.cluster_in_id and other.cluster_in_id):
+            return False
+        return (self.mode, self.clusters, self.jobcomp_path) != (
+            other.mode,
+            other.clusters,
+            other.jobcomp_path,
+        )
 
     @property
     def leaves_out(self) -> bool:

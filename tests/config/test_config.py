@@ -1,4 +1,4 @@
-"""The configuration is read strictly, and every mistake in it is told at once."""
+"""The configuration is read strictly, and every mistake in it is reported at once."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_plugin_brings_its_own_keys():
     assert isinstance(section, SourceSection)
 
 
-def test_every_mistake_is_told_at_once_with_line_and_path():
+def test_every_mistake_is_reported_at_once_with_line_and_path():
     """Unknown keys, wrong types, ambiguous words, unknown plugins: all in one go, in order."""
     text = """
 auditor: {urll: x, timeout_s: no}
@@ -57,7 +57,7 @@ sources:
         ("line 4: log.level: ", "debug, info, warning, error", "inof"),
         ("line 6: sources[0].record_prefix: ", "0123", "'0123'"),
         ("line 6: sources[0].since: ", "time zone", "2026-01-31T12:00:00+01:00"),
-        ("line 7: sources[1]: ", "slrum", "installed are: htcondor, slurm"),
+        ("line 7: sources[1].plugin: ", "slrum", "installed are: htcondor, slurm"),
         ("line 8: sources[2].mapping.components.C.exprs: ", "unknown key", '"expr"'),
     ]
     assert len(found) == len(expected), found

@@ -1,5 +1,7 @@
 """A pseudonym is the same wherever the key is, and says nothing to those without it."""
 
+import os
+import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,15 +122,29 @@ def pseudonym_of(text: str, config: str) -> str:
     return pseudonym(text)
 
 
-def test_rules_without_a_key_are_told_all_at_once(monkeypatch: pytest.MonkeyPatch):
-    """Each with its key path, and how to make a key."""
+def test_a_missing_key_is_one_mistake(monkeypatch: pytest.MonkeyPatch):
+    """At the first rule that asks for it, with its line, the other rules, and how to make a key."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    found = mistakes_of(CONFIG)
-    assert [text.split(": ")[0] for text in found] == [
-        "sources[1].mapping.meta.x",
-        "sources[2].mapping.meta.user",
-    ]
-    assert all("head -c 32 /dev/urandom" in text and "pseudonym_key" in text for text in found)
+    (found,) = mistakes_of(CONFIG)
+    line = next(i for i, text in enumerate(CONFIG.splitlines(), 1) if "pseudonym: true" in text)
+    assert found.startswith(f"line {line}: sources[1].mapping.meta.x: ")
+    assert "nor for sources[2].mapping.meta.user" in found
+    assert "head -c 32 /dev/urandom" in found
+    assert "pseudonym_key" in found
+
+
+def test_the_command_that_makes_a_key_makes_one_that_is_accepted(tmp_path: Path):
+    """As the message has it, run by a shell; the group may read it, as the service has to."""
+    made = tmp_path / "pseudonym-key"
+    how = mistakes_of(f"{CONFIG}pseudonym_key: {tmp_path}/none\n")[0]
+    command = how.split("as root: ")[1].split("; and name it")[0]
+    command = command.replace("/etc/auditor-collector/pseudonym-key", str(made))
+    command = command.replace("-g auditor-collector", f"-g {os.getgid()}")
+    subprocess.run(["sh", "-ec", command], check=True)
+    assert made.stat().st_mode & 0o777 == 0o640
+    if made.stat().st_uid != 0:  # nobody but root may share a key with a group
+        made.chmod(0o600)
+    assert pseudonym_of("a", f"{CONFIG}pseudonym_key: {made}\n")
 
 
 def test_the_key_is_what_stands_in_its_file(key: Path):
@@ -173,7 +189,7 @@ def test_a_key_that_is_none_is_told(key: Path, content: str | None, mode: int, w
         key.write_text(content)
         key.chmod(mode)
     (told,) = mistakes_of(f"{CONFIG}pseudonym_key: {key}\n")
-    assert told.startswith(f"pseudonym_key: {key}: ")
+    assert f": pseudonym_key: {key}: " in told
     assert words in told
     assert "head -c 32 /dev/urandom | base64" in told
     assert KEY not in told

@@ -187,5 +187,5 @@ def test_a_check_tells_what_is_there_and_who_cleans_up(folder: Path):
 def test_removing_goes_with_this_mode_only():
     """HTCondor's other files are not ours to remove."""
     text = "sources: [{name: x, plugin: htcondor, record_prefix: x, remove: true}]"
-    with pytest.raises(ConfigError, match="remove goes with mode: per_job"):
+    with pytest.raises(ConfigError, match="remove: goes with mode: per_job"):
         parse(text, find_plugin)

@@ -1,6 +1,7 @@
 """Windows of sacct: every ended run, under the same id whatever was read before, never half."""
 
 import itertools
+import json
 import os
 import pwd
 import threading
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from collector.source import Batch, SourceError
+from collector.config import ConfigError, parse
+from collector.source import Batch, SourceError, find_plugin
 from collector_slurm import sacct
 from collector_slurm.source import SlurmSource
 from tests.slurm.standin import (
@@ -406,18 +408,22 @@ def test_every_call_names_the_clusters(tmp_path: Path):
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"mode": "jobcomp"}, "jobcomp_path is needed"),
+        ({"mode": "jobcomp"}, r"\.jobcomp_path: needed with mode: jobcomp"),
         ({"clusters": ["a", "b"]}, "set cluster_in_id"),
         ({"clusters": ["all"]}, "set cluster_in_id"),
-        ({"states": []}, "states is empty"),
-        ({"time_zone": "Berlin"}, "is not a zone as Europe/Berlin"),
-        ({"mode": "jobcomp", "jobcomp_path": Path("x"), "cluster_in_id": True}, "record_prefix"),
+        ({"states": []}, r"\.states: empty"),
+        ({"time_zone": "Berlin", "mode": "jobcomp", "jobcomp_path": "/x"}, "as Europe/Berlin"),
+        (
+            {"mode": "jobcomp", "jobcomp_path": "/x", "cluster_in_id": True},
+            "cluster_in_id: goes with mode: sacct",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(keys: dict[str, Any], reason: str):
     """The message says which, and what to do."""
-    with pytest.raises(ValueError, match=reason):
-        source(**keys)
+    section = {"name": "x", "plugin": "slurm", "record_prefix": "x", **keys}
+    with pytest.raises(ConfigError, match=reason):
+        parse(json.dumps({"sources": [section]}), find_plugin)
 
 
 def test_steps_that_ended_before_the_window_count(tmp_path: Path):

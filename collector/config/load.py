@@ -1,0 +1,212 @@
+"""Reads a configuration file, and reports every mistake in it at once.
+
+A mistake is in one value (its type, its text), in one section (keys that exclude each other), or
+between sections (two sources of one name). All of them are looked for in one round, also in what
+is sound of a section that has a mistake.
+"""
+
+import importlib.metadata
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from collector.config.mistakes import ConfigError, Mistake, Places, join
+from collector.config.sections import Config, SourceSection
+from collector.config.yamlfile import WRONG, Reader
+from collector.config.yamltext import read_text
+from collector.mapping import Mapping
+from collector.mapping.evaluation import Pseudonym
+from collector.mapping.rules import MappingSection, Rule, several
+
+FIELD_NAMES = r"[A-Za-z_][\w.]*"
+"""What the names of a source's fields are like, unless its plugin has `field_names`."""
+
+
+class Plugin(Protocol):
+    """What the configuration has to know of a source plugin."""
+
+    Section: type[SourceSection]
+    mapping: str
+
+
+FindPlugin = Callable[[str], type[Any]]
+
+
+def load(path: Path, find_plugin: FindPlugin) -> Config:
+    """Reads the configuration.
+
+    Args:
+        path: the YAML file.
+        find_plugin: gives the plugin of a name, or raises LookupError.
+
+    Raises:
+        ConfigError: with every mistake, when there is one.
+    """
+    text, mistake = read_text(path)
+    if text is None:
+        raise ConfigError(path, [] if mistake is None else [mistake])
+    return parse(text, find_plugin, path)
+
+
+def parse(text: str, find_plugin: FindPlugin, path: Path = Path("configuration")) -> Config:
+    """Reads the text of a configuration; see `load`."""
+    places = Places()
+    places.file = path
+    reader = Reader(text, _chooser(find_plugin), places)
+    if reader.root is None:
+        if not reader.mistakes:
+            reader.note(None, "", "the file is empty; see config.example.yaml")
+        raise ConfigError(path, reader.mistakes)
+    config = reader.convert_struct(reader.root, Config)
+    if isinstance(config, Config) and reader.is_complete:
+        reader.mistakes += _between_sections(config, reader, find_plugin)
+    if reader.mistakes:
+        raise ConfigError(path, reader.mistakes)
+    config.places = places
+    return config
+
+
+def _chooser(find_plugin: FindPlugin) -> Callable[[Any, dict[str, yaml.Node]], Any]:
+    def choose(to: Any, nodes: dict[str, yaml.Node]) -> Any:
+        if to is not SourceSection:
+            return to
+        name = nodes.get("plugin")
+        if not isinstance(name, yaml.ScalarNode):  # its conversion says what is wrong
+            raise LookupError("plugin", "")  # noqa: TRY004 - a key that names no plugin
+        try:
+            return find_plugin(name.value).Section
+        except LookupError as error:
+            raise LookupError("plugin", str(error)) from error
+        except Exception as error:  # whatever an installed distribution raises when it is loaded
+            raise LookupError("plugin", f"{name.value} cannot be loaded: {error!r}") from error
+
+    return choose
+
+
+def _between_sections(config: Config, reader: Reader, find_plugin: FindPlugin) -> list[Mistake]:
+    """What is wrong although each section by itself is right; of the sections that are sound."""
+    found: list[tuple[str, str]] = []
+    if not config.sources and reader.is_sound("sources"):
+        found.append(("sources", "no source is given; give at least one"))
+    sections = [
+        (f"sources[{number}]", section)
+        for number, section in enumerate(config.sources or [])
+        if isinstance(section, SourceSection)
+    ]
+    seen: dict[str, str] = {}
+    for where, section in sections:
+        if reader.is_sound(join(where, "name")):
+            if section.name in seen:
+                found.append(
+                    (join(where, "name"), f"{seen[section.name]} has the same; give another")
+                )
+            seen.setdefault(section.name, where)
+        if reader.is_sound(join(where, "plugin")):
+            found += _of_mapping(join(where, "mapping"), section, reader, find_plugin)
+            found += _of_conditions(join(where, "only_if"), section, reader, find_plugin)
+    whole = [(where, section) for where, section in sections if reader.is_sound(where)]
+    for number, (where, section) in enumerate(whole):
+        for before, other in whole[:number]:
+            same = section.record_prefix == other.record_prefix
+            if same and section.can_collide_with(other):
+                text = (
+                    f"{before} has the same, and jobs of both can have the same id; "
+                    "give each source another"
+                )
+                found.append((join(where, "record_prefix"), text))
+    return [reader.places.mistake(path, text) for path, text in found]
+
+
+def _of_mapping(
+    where: str, section: SourceSection, reader: Reader, find_plugin: FindPlugin
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with rules that are right by themselves."""
+    if not isinstance(section.mapping, MappingSection):
+        return
+    names = re.compile(getattr(find_plugin(section.plugin), "field_names", FIELD_NAMES))
+    prefix = section.record_prefix or "x"
+    for kind in ("meta", "components"):
+        for key, rules in getattr(section.mapping, kind).items():
+            path = join(where, f"{kind}.{key}")
+            if not reader.is_sound(path):
+                if path.endswith("components.scores"):
+                    yield (
+                        path,
+                        "scores are given under their component: Cores: {field: …, scores: …}",
+                    )
+                continue
+            yield from _no_fields(path, rules, names)
+            try:
+                Mapping(MappingSection(**{kind: {key: rules}}), prefix)
+            except ValueError as error:
+                yield path, str(error)
+
+
+def _of_conditions(
+    where: str, section: SourceSection, reader: Reader, find_plugin: FindPlugin
+) -> Iterator[tuple[str, str]]:
+    names = re.compile(getattr(find_plugin(section.plugin), "field_names", FIELD_NAMES))
+    for number, condition in enumerate(section.only_if or []):
+        path = f"{where}[{number}].field"
+        if reader.is_sound(path) and not names.fullmatch(condition.field):
+            yield path, f"{condition.field!r} cannot be the name of a field"
+
+
+def _no_fields(path: str, rules: Any, names: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """Constants where the name of a field is expected."""
+    for number, rule in enumerate(several(rules)):
+        place = f"{path}[{number}]" if isinstance(rules, list) else path
+        field = rule if isinstance(rule, str) else rule.field
+        if field is not None and not names.fullmatch(field):
+            at = place if isinstance(rule, str) else join(place, "field")
+            shown = field if re.fullmatch(r"[\w./-]+", field) else f"'{field}'"
+            yield at, f"{field!r} cannot be the name of a field; did you mean {{value: {shown}}}?"
+        for name, score in getattr(rule, "scores", {}).items():
+            yield from _no_fields(join(place, f"scores.{name}"), score, names)
+        for condition in several(getattr(rule, "only_if", None)):
+            if not names.fullmatch(condition.field):
+                yield (
+                    join(place, "only_if"),
+                    f"{condition.field!r} cannot be the name of a field",
+                )
+
+
+def mapping_of(
+    section: SourceSection, plugin: Plugin | type[Plugin], pseudonym: Pseudonym | None = None
+) -> Mapping:
+    """The compiled mapping of a source: its own rules, over the plugin's, over the host's.
+
+    Args:
+        section: of the source.
+        plugin: its plugin.
+        pseudonym: see `Mapping`.
+
+    Raises:
+        ValueError: for rules that contradict each other.
+    """
+    version = importlib.metadata.version("auditor-collector")
+    host = MappingSection(meta={"collector": Rule(value=["auditor-collector", version])})
+    return Mapping(
+        section.mapping.over(default_mapping(plugin).over(host)),
+        section.record_prefix,
+        section.only_if,
+        pseudonym,
+    )
+
+
+def default_mapping(plugin: Plugin | type[Plugin]) -> MappingSection:
+    """The plugin's default rules.
+
+    Raises:
+        ConfigError: when the plugin's author wrote something that is none.
+    """
+    reader = Reader(plugin.mapping)
+    if reader.root is None and not reader.mistakes:
+        return MappingSection()
+    section = WRONG if reader.root is None else reader.convert_struct(reader.root, MappingSection)
+    if reader.mistakes or not isinstance(section, MappingSection):
+        raise ConfigError(Path("default mapping"), reader.mistakes)
+    return section
