@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -29,7 +29,7 @@ def _check_zone(name: str) -> None:
 class SlurmSection(WindowSection):
     """One entry of `sources:` with `plugin: slurm`."""
 
-    inherited_go_with = dict.fromkeys(WINDOW_KEYS, {"mode": ("sacct",)})
+    inherited_go_with: ClassVar = {key: {"mode": ("sacct",)} for key in WINDOW_KEYS}
 
     mode: Literal["sacct", "jobcomp"] = "sacct"
     """sacct asks slurmdbd; jobcomp reads the text log of `JobCompType=jobcomp/filetxt`."""
