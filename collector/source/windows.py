@@ -35,7 +35,7 @@ FLOOR = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
 LOOK_BACK_S = 30 * 86400
 """How far back is asked for where nothing shows how long a clock was wrong."""
 _SHORTEST_S = 60
-_FIRST_S = 3600
+FIRST_S = 3600
 _SLOW_SHARE = 0.1
 """A call that takes longer than this share of `timeout_s` makes the windows shorter."""
 _SHRINK, _SHRINK_AFTER_TIME_OUT, _GROW = 2.0, 4.0, 1.5
@@ -157,10 +157,17 @@ class Plan(msgspec.Struct, frozen=True):
 class WindowReader:
     """Reads one thing (a database, a schedd) window by window, as long as the program runs."""
 
-    def __init__(self, section: WindowSection, context: Context) -> None:
+    def __init__(self, section: WindowSection, context: Context, first_s: float = FIRST_S) -> None:
+        """Asks nothing yet.
+
+        Args:
+            section: its keys.
+            context: of its source.
+            first_s: length of the first windows; longer ones follow when answers come quickly.
+        """
         self._section, self._context = section, context
         self._pace = Pace(
-            length_s=min(section.window_s, _FIRST_S),
+            length_s=min(section.window_s, first_s),
             longest_s=section.window_s,
             shortest_s=min(section.window_s, _SHORTEST_S),
             call_s=section.timeout_s * _SLOW_SHARE,
@@ -325,6 +332,8 @@ class WindowReader:
         """Notes that a window was read in full."""
         if at.back is None:
             at.until = max(at.until, window.end)
+        elif newest is not None and at.newest is None:
+            at.until, at.back = window.end, None  # the first run ever shown: ours was ahead
         else:
             at.back = max(at.back, window.end)
         if newest is not None:

@@ -33,6 +33,8 @@ from collector.source import (
     Unreadable,
 )
 from collector.source.command import StoppedError
+from collector.source.windows import Part, Window, WindowReader, ceil, stopwatch
+from collector.source.windows import Reached as WindowsReached
 from collector_htcondor import command
 from collector_htcondor.checkpoint import understood
 from collector_htcondor.jobs import JobReader
@@ -46,13 +48,9 @@ _HERE = ""
 """Stands for the schedd of this machine."""
 
 
-class Reached(msgspec.Struct, forbid_unknown_fields=True):
+class Reached(WindowsReached, forbid_unknown_fields=True, kw_only=True):
     """How far the history of one schedd has been read."""
 
-    until: int
-    """Jobs that ended before this epoch second have been read."""
-    rescanned: int
-    """When a deeper re-scan was last finished, in epoch seconds."""
     anchor: str | None = None
     """GlobalJobId of the newest job that was read, as it stands in its ad."""
 
@@ -61,11 +59,10 @@ class _Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
     schedds: dict[str, Reached] = {}
 
 
-class _Window(msgspec.Struct):
-    """What is asked for at once: the jobs that entered their last state in a stretch of time."""
+class _Asked(msgspec.Struct):
+    """What is asked for at once: the jobs that entered their last state in a window."""
 
-    begin: int
-    end: int
+    window: Window
     new_from: int = 0
     """Jobs that are not accounted count when they ended since then; before, they were counted."""
     removed_only: bool = False
@@ -74,6 +71,8 @@ class _Window(msgspec.Struct):
     """A job that is asked for too, until it has come."""
     newest: str | None = None
     """The newest job that came."""
+    newest_end: int | None = None
+    """When the newest job of the window entered its last state, in epoch seconds."""
 
 
 class CondorHistory:
@@ -82,6 +81,9 @@ class CondorHistory:
     def __init__(self, section: HTCondorSection, context: Context, reader: JobReader) -> None:
         self._section, self._context, self._reader = section, context, reader
         self._names = section.schedd_names or [_HERE]
+        # A schedd looks through its whole history for a short window too.
+        first_s = section.window_s
+        self._windows = {name: WindowReader(section, context, first_s) for name in self._names}
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what ended since the checkpoint, schedd by schedd; see `Source.poll`."""
@@ -100,22 +102,31 @@ class CondorHistory:
         `Source.lag`. How far back its history reaches is not known here.
         """
         reached = understood(checkpoint, _Checkpoint, "condor_history").schedds
-        section, now = self._section, self._context.now().timestamp()
-        until = min((reached.get(name) or self._begin(now)).until for name in self._names)
-        return Lag(max(0.0, now - until - section.settle_s - section.interval_s))
+        lags = [
+            self._windows[name].lag(reached.get(name) or self._begin(name)) for name in self._names
+        ]
+        return max(lags, key=lambda lag: lag.behind_s)
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads what ended in a period; see `Source.backfill`."""
-        now = _ceil(self._context.now().timestamp())
-        begin, end = _ceil(since.timestamp()), min(_ceil(until.timestamp()), now)
+        now = ceil(self._context.now().timestamp())
+        begin, end = ceil(since.timestamp()), min(ceil(until.timestamp()), now)
 
         def read(name: str) -> Iterator[Batch]:
             self._tell_if_shorter(name, begin)
-            later = [_Window(*one, new_from=now, removed_only=True) for one in self._cut(end, now)]
-            for window in [*(_Window(*one) for one in self._cut(begin, end)), *later]:
-                for batch in self._window(name, window):
+            windows = self._windows[name]
+
+            def ended(window: Window) -> Iterator[Part]:
+                return self._window(name, _Asked(window))
+
+            def removed(window: Window) -> Iterator[Part]:
+                return self._window(name, _Asked(window, new_from=now, removed_only=True))
+
+            for first, last, ask in ((begin, end, ended), (end, now, removed)):
+                for window, part in windows.stretch(first, last, ask, more=last < now):
+                    batch = part.batch
                     batch.jobs = [job for job in batch.jobs if _within(job, since, until)]
-                    if batch.progress is not None:
+                    if part.last:
                         batch.progress = (window.end - begin) / (now - begin)
                     yield batch
 
@@ -160,71 +171,60 @@ class CondorHistory:
             raise SourceError("; ".join(failed))
 
     def _poll(self, name: str, before: Reached | None) -> Iterator[tuple[Batch, Reached]]:
-        section, now = self._section, int(self._context.now().timestamp())
-        limit = now - int(section.settle_s)
-        at = before or self._begin(now)
-        at.until = min(at.until, limit)  # later only if the clock was ahead
-        new_from, begin = at.until, at.until - (int(section.overlap_s) if before else 0)
-        deep = not 0 <= limit - at.rescanned < section.rescan_interval_s
-        if deep:
-            begin = min(begin, limit - int(section.rescan_s))
-        if section.since:
-            begin = max(begin, int(section.since.timestamp()))
+        at = before or self._begin(name)
         anchor = at.anchor
-        for one in self._cut(begin, limit):
-            window = _Window(*one, new_from=new_from, anchor=anchor)
-            for batch in self._window(name, window):
-                if batch.progress is not None:
-                    if window.anchor is not None:
+
+        def read(window: Window) -> Iterator[Part]:
+            nonlocal anchor
+            asked = _Asked(window, new_from=at.until, anchor=anchor)
+            for part in self._window(name, asked):
+                if part.last:
+                    if asked.anchor is not None:
                         self._tell_gap(name, at.until)
                         at.anchor = None
                     anchor = None
-                    at.anchor = window.newest or at.anchor
-                    at.until = max(at.until, window.end)
-                    if deep and window.end == limit:
-                        at.rescanned = limit
-                    batch.progress = (window.end - begin) / (limit - begin)
-                yield batch, at
+                    at.anchor = asked.newest or at.anchor
+                yield part
 
-    def _begin(self, now: float) -> Reached:
+        for batch in self._windows[name].poll(at, read, is_new=before is None):
+            yield batch, at
+
+    def _begin(self, name: str) -> Reached:
         """Where the very first poll of a schedd begins."""
-        section, limit = self._section, int(now) - int(self._section.settle_s)
-        since = section.since.timestamp() if section.since else now - section.rescan_s
-        return Reached(min(int(since), limit), limit)
+        until, rescanned = self._windows[name].start()
+        return Reached(until=until, rescanned=rescanned)
 
-    def _cut(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        length_s = int(self._section.window_s)
-        return ((at, min(end, at + length_s)) for at in range(begin, end, length_s))
-
-    def _window(self, name: str, window: _Window) -> Iterator[Batch]:
-        """Reads a window; the last batch, and only that, has `progress`."""
+    def _window(self, name: str, asked: _Asked) -> Iterator[Part]:
+        """Reads a window."""
+        window, elapsed_s = asked.window, stopwatch()
         wanted = f"EnteredCurrentStatus >= {window.begin} && EnteredCurrentStatus < {window.end}"
-        if window.removed_only:
+        if asked.removed_only:
             wanted = f"{wanted} && JobStatus == 3"
         if self._section.constraint:
             wanted = f"{wanted} && ({self._section.constraint})"
-        if window.anchor is not None:
-            wanted = f"({wanted}) || GlobalJobId == {window.anchor}"
+        if asked.anchor is not None:
+            wanted = f"({wanted}) || GlobalJobId == {asked.anchor}"
         with self._asked(name, wanted) as found:
             if found.malformed:
                 self._context.log.warning("schedd has unreadable history", schedd=name or None)
-            batch = Batch()
+            took_s, batch = elapsed_s(), Batch()
             for raw in found.ads():
-                self._take(batch, raw, name, window)
+                self._take(batch, raw, name, asked)
                 if batch.read >= _BATCH_ADS:
-                    yield batch
+                    yield Part(batch)
                     batch = Batch()
-            batch.progress = 1.0
-            yield batch
+            yield Part(batch, last=True, newest=asked.newest_end, took_s=took_s)
 
-    def _take(self, batch: Batch, raw: bytes, name: str, window: _Window) -> None:
-        of = _GLOBAL_JOB_ID.search(raw)
+    def _take(self, batch: Batch, raw: bytes, name: str, asked: _Asked) -> None:
+        of, left_at = _GLOBAL_JOB_ID.search(raw), left_queue(raw)
         if of is not None:
-            window.newest = of[1].decode(errors="replace")
-            if window.newest == window.anchor:
-                window.anchor = None
-                if left_queue(raw) < window.begin:
+            asked.newest = of[1].decode(errors="replace")
+            if asked.newest == asked.anchor:
+                asked.anchor = None
+                if left_at < asked.window.begin:
                     return
+        if left_at < asked.window.end:
+            asked.newest_end = max(left_at, asked.newest_end or left_at)
         where = f"condor_history {name}".rstrip()
         if len(raw) > command.AD_LIMIT_BYTES:
             reason = f"the ad is larger than {command.AD_LIMIT_BYTES} bytes"
@@ -235,7 +235,7 @@ class CondorHistory:
             batch.jobs.append(found)
         elif isinstance(found, Unreadable):
             batch.unreadable.append(found)
-        elif left_queue(raw) >= window.new_from:
+        elif left_at >= asked.new_from:
             batch.filtered[found] = batch.filtered.get(found, 0) + 1
 
     def _asked(self, name: str, wanted: str, *more: str) -> AbstractContextManager[command.Answer]:
@@ -276,7 +276,3 @@ def _within(job: Job, since: datetime, until: datetime) -> bool:
 
 def _shown(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).isoformat()
-
-
-def _ceil(instant: float) -> int:
-    return -int(-instant // 1)

@@ -1,15 +1,15 @@
 """The keys of a `plugin: htcondor` section."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from collector.config import Positive, SourceSection, conflict, goes_with
+from collector.config import Positive, conflict, goes_with
+from collector.source.windows import WINDOW_KEYS, Duration, WindowSection
 from collector_htcondor.jobs import Runs, Suspicious
 
 _SPOOL = Path("/var/lib/condor/spool")
-Duration = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[^\s-]\S*$")]
 """A daemon's name or address: no blanks, no leading dash."""
 
@@ -17,8 +17,12 @@ _PER_JOB = goes_with(mode="per_job")
 _COMMAND = goes_with(mode="condor_history")
 
 
-class HTCondorSection(SourceSection, kw_only=True):
+class HTCondorSection(WindowSection, kw_only=True):
     """The keys of a source with `plugin: htcondor`."""
+
+    inherited_go_with: ClassVar = {
+        key: {"mode": ("condor_history",)} for key in WINDOW_KEYS if key != "timeout_s"
+    }
 
     mode: Literal["history", "epochs", "per_job", "condor_history"] = "history"
     """What is read: `history`, one ad for each job that left the queue; `epochs`, one for each run
@@ -54,17 +58,8 @@ class HTCondorSection(SourceSection, kw_only=True):
     """Whether a run is recorded when it begins, without a stop time, and its stop time later."""
     condor_q: str = "condor_q"
     """With `track_running`: the command, or its path."""
-    timeout_s: Positive = 300
-    """Seconds to wait for one call of a command."""
-    window_s: Annotated[float, msgspec.Meta(ge=1), _COMMAND] = 21600
-    """Longest time that one call of condor_history asks for."""
     overlap_s: Annotated[Duration, _COMMAND] = 1800
     """Every poll also asks for what ended this long before the last one."""
-    settle_s: Annotated[Duration, _COMMAND] = 5
-    """Jobs are asked for this long after their end, at the earliest."""
-    rescan_s: Annotated[Duration, _COMMAND] = 86400
-    """A deeper re-scan asks for what ended within this time; so does the very first poll without
-    `since`."""
     rescan_interval_s: Annotated[Positive, _COMMAND] = 21600
     """Time between two deeper re-scans, which find jobs that stayed in the queue after their
     end."""

@@ -263,13 +263,14 @@ def test_pool_schedd_and_constraint_reach_the_command_as_they_are(pool: Pool):
         "pool": "cm:9618",
         "constraint": 'Owner != "$(id); x"',
     }
-    found, checkpoint, _ = poll(pool.source(**keys))
+    source = pool.source(**keys)
+    found, checkpoint, _ = poll(source)
     assert found == ["1.0"]
     arguments = pool.called()[-1]
     assert arguments[:7] == [
         "condor_history", "-pool", "cm:9618", "-name", "ap1", "-scanlimit", "2000000000",
     ]  # fmt: skip
-    poll(pool.source(**keys), checkpoint)
+    poll(source, checkpoint)
     assert pool.called()[-1][-1] == (
         f"(EnteredCurrentStatus >= {NOW_S - 1805} && EnteredCurrentStatus < {NOW_S - 5} "
         f'&& (Owner != "$(id); x")) || GlobalJobId == "ap1.lab.example#1.0#{START}"'
