@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from collector.config import Positive, conflict, goes_with
+from collector.config import Positive, SourceSection, conflict, goes_with
 from collector.source.windows import WINDOW_KEYS, Duration, WindowSection
 from collector_htcondor.jobs import Runs, Suspicious
 

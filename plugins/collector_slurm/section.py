@@ -34,8 +34,8 @@ class SlurmSection(WindowSection):
     mode: Literal["sacct", "jobcomp"] = "sacct"
     """sacct asks slurmdbd; jobcomp reads the text log of `JobCompType=jobcomp/filetxt`."""
 
-    sacct: Annotated[str, _SACCT] = "sacct"
-    """The sacct command, or its path."""
+    sacct: str = "sacct"
+    """The sacct command, or its path; with `mode: jobcomp` for its version only."""
     complete_s: Annotated[Duration, _SACCT] = 300
     """This long after its end a run is taken as it is, even if slurmdbd still lacks a part of it;
     to be longer than `KillWait`, which processes of a cancelled job may have."""
