@@ -167,7 +167,7 @@ def test_scores_beside_components_are_explained():
         ("mode: epochs", ["run: last", "remove: true", "constraint: x"]),
         ("mode: condor_history", ["epoch_history: /x", "per_job_history: /x"]),
         ("mode: sacct", ["time_zone: Europe/Berlin", "jobcomp_path: /x"]),
-        ("mode: jobcomp\n    jobcomp_path: /x", ["sacct: sacct", "window_s: 5", "settle_s: 5"]),
+        ("mode: jobcomp\n    jobcomp_path: /x", ["complete_s: 5", "window_s: 5", "settle_s: 5"]),
     ],
 )
 def test_a_key_of_another_mode_is_a_mistake(head: str, keys: list[str]):
