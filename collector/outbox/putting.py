@@ -43,6 +43,7 @@ def put(sql: sqlite3.Connection, intake: Intake, now_us: int) -> PutResult:
             " ON CONFLICT (name) DO UPDATE SET checkpoint = excluded.checkpoint",
             (intake.source, json(intake.checkpoint)),
         )
+    putting.result.outcomes = +putting.result.outcomes  # without zeros
     _count(sql, intake, putting.result)
     return putting.result
 
