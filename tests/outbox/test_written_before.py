@@ -22,6 +22,7 @@ from tests.helpers.auditor_server import RunningAuditor
 CASES = Path(__file__).parents[1] / "testcases"
 WRITTEN = CASES / "outbox" / "79be286"
 NOW = datetime(2026, 11, 24, 23, tzinfo=UTC)
+EVER = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_what_it_took_in_is_known_when_it_is_read_again(parts: Parts):
     """No run gets another id or start: nothing is queued again, nothing collides."""
     for mapped in parts.sources:
         total = Collected()
-        for batch in mapped.source.poll(None):
-            store(batch, mapped, parts.outbox, total, origin="poll")
+        for batch in mapped.source.backfill(*EVER):
+            store(batch, mapped, parts.outbox, total, origin="backfill")
         found = set(+total.outcomes)
         assert Outcome.KNOWN in found, mapped.name
         assert found <= {Outcome.KNOWN, Outcome.FILTERED, Outcome.UNMAPPABLE}, mapped.name
