@@ -31,7 +31,7 @@ from collector.pipeline.assemble import Parts, assemble
 from collector.pipeline.collect import Collected
 from collector.source import SourceError
 
-_TELL_S = 5
+_SHOW_EVERY_S = 5
 
 
 @click.command(context_settings=CONTEXT)
@@ -58,7 +58,7 @@ def command(
       auditor-collector backfill -c config.yaml --since 2026-01-01 --until 2026-02-01
 
     Exit status: 0 if every job that is to be accounted is in the Auditor (with --no-wait: in the
-    outbox), 1 if not, 78 for a configuration with mistakes.
+    outbox; with --dry-run: would be), 1 if not, 78 for a configuration with mistakes.
     """
     config = load_or_exit(config_path)
     if since >= until:
@@ -74,8 +74,10 @@ def command(
         with stop_on_signals(stop), assemble(config, log, stop) as parts:
             parts.sources = [one for one in parts.sources if not names or one.name in names]
             if dry_run:
-                _dry_run(parts, since, until, log)
-            elif not _run(parts, since, until, stop, log, wait=not no_wait):
+                done = _dry_run(parts, since, until, log)
+            else:
+                done = _run(parts, since, until, stop, log, wait=not no_wait)
+            if not done:
                 sys.exit(1)
     except ConfigError as error:
         exit_for_config(error)
@@ -107,7 +109,8 @@ def _run(
     return summary.delivered if wait else not summary.rejected
 
 
-def _dry_run(parts: Parts, since: datetime, until: datetime, log: Log) -> None:
+def _dry_run(parts: Parts, since: datetime, until: datetime, log: Log) -> bool:
+    """Prints what would happen, and says whether no job would be rejected."""
     with _progress(log) as progress:
         total, reasons = work.dry_run(parts.sources, since, until, progress)
     _print(
@@ -120,6 +123,7 @@ def _dry_run(parts: Parts, since: datetime, until: datetime, log: Log) -> None:
     )
     for reason, count in reasons.most_common(20):
         click.echo(f"{count:>12}  {reason}")
+    return not total.rejected
 
 
 def _print(counts: dict[str, int]) -> None:
@@ -131,12 +135,12 @@ def _print(counts: dict[str, int]) -> None:
 def _progress(log: Log) -> Iterator[work.Progress]:
     """A bar on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        told = time.monotonic()
+        shown_at = time.monotonic()
 
         def line(name: str, share: float | None, so_far: Collected) -> None:
-            nonlocal told
-            if time.monotonic() - told >= _TELL_S:
-                told = time.monotonic()
+            nonlocal shown_at
+            if time.monotonic() - shown_at >= _SHOW_EVERY_S:
+                shown_at = time.monotonic()
                 percent = None if share is None else round(share * 100)
                 log.info("reading", source=name, percent=percent, **so_far.counts())
 

@@ -7,6 +7,7 @@ sent by the daemon, or by the next backfill; the rest is read again when it is r
 """
 
 import contextlib
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,12 @@ from datetime import datetime
 import msgspec
 
 from collector.logs import Log
-from collector.outbox import ACCEPTED, FOUND_BY_PUT, Outbox, Outcome
-from collector.pipeline.collect import Collected, left_out, reason_of, store
+from collector.outbox import ACCEPTED, FOUND_BY_PUT, NewRecord, Outbox, Outcome
+from collector.pipeline.collect import Collected, store
+from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
 from collector.sender import Sender
-from collector.source import Batch
+from collector.source import Batch, Filtered
 
 Progress = Callable[[str, float | None, Collected], None]
 """Called after each batch: the source's name, the share that is read (0 to 1), the sums so far."""
@@ -64,7 +66,7 @@ def backfill(
         since: start of the period, aware.
         until: its end, which is not in it.
         origin: name of this backfill, under which its counts are kept.
-        progress: told after each batch.
+        progress: called after each batch.
 
     Returns:
         What became of the jobs, in sum.
@@ -101,20 +103,14 @@ def dry_run(
 def _try(batch: Batch, mapped: MappedSource, total: Collected, reasons: Counter[str]) -> None:
     total.read += batch.read
     total.outcomes[Outcome.FILTERED] += sum(batch.filtered.values())
-    total.outcomes[Outcome.UNMAPPABLE] += len(batch.unreadable)
     reasons.update(batch.filtered)
-    reasons.update(unreadable.reason for unreadable in batch.unreadable)
-    for job in batch.jobs:
-        if reason := left_out(job, mapped.source.section, mapped.mapping):
-            total.outcomes[Outcome.FILTERED] += 1
-            reasons[reason] += 1
-            continue
-        try:
-            mapped.mapping.record(job).encode()
+    for entry in entries_of(itertools.chain(batch.unreadable, batch.jobs), mapped):
+        if isinstance(entry, NewRecord):
             total.outcomes[Outcome.QUEUED] += 1
-        except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
-            total.outcomes[Outcome.UNMAPPABLE] += 1
-            reasons[reason_of(error)] += 1
+        else:
+            outcome = Outcome.FILTERED if isinstance(entry, Filtered) else Outcome.UNMAPPABLE
+            total.outcomes[outcome] += 1
+            reasons[entry.reason] += 1
 
 
 @contextlib.contextmanager

@@ -5,13 +5,11 @@ both or neither: the next poll begins where the last stored batch ended. A job t
 goes to the rejected table with the text it was read from, and stops nothing.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
 
-from collector.config import SourceSection
-from collector.mapping import Mapping
 from collector.outbox import (
     REJECTED,
     TO_BE_SENT,
@@ -23,8 +21,9 @@ from collector.outbox import (
     StopTime,
     Unmappable,
 )
+from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
-from collector.source import Batch, Job
+from collector.source import Batch, Filtered
 
 
 class Collected(msgspec.Struct):
@@ -70,7 +69,7 @@ def store(
     """Maps the jobs of a batch and stores their records with its checkpoint.
 
     Args:
-        batch: of the source; its jobs are let go.
+        batch: of the source; it stays as it is.
         mapped: the source, and what makes records of its jobs.
         outbox: where they are stored.
         total: what became of the jobs is added to it.
@@ -79,23 +78,17 @@ def store(
     Raises:
         OutboxError: when nothing could be stored; the batch has to be read again.
     """
-    section, mapping = mapped.source.section, mapped.mapping
+    section = mapped.source.section
     records: list[NewRecord] = []
     filtered = Counter(batch.filtered)
-    unmappable = [
-        Unmappable(None, unreadable.reason, unreadable.raw, unreadable.where)
-        for unreadable in batch.unreadable
-    ]
-    read = batch.read
-    for job in _each(batch.jobs):
-        if reason := left_out(job, section, mapping):
-            filtered[reason] += 1
-            continue
-        try:
-            records.append(NewRecord.of(mapping.record(job), suspicious=job.suspicious))
-        except Exception as error:  # noqa: BLE001 - whatever one job does, the others are accounted
-            record_id = f"{section.record_prefix}-{job.id}"
-            unmappable.append(Unmappable(record_id, reason_of(error), bytes(job.raw), job.where))
+    unmappable: list[Unmappable] = []
+    for entry in entries_of(itertools.chain(batch.unreadable, batch.jobs), mapped):
+        if isinstance(entry, NewRecord):
+            records.append(entry)
+        elif isinstance(entry, Filtered):
+            filtered[entry.reason] += 1
+        else:
+            unmappable.append(entry)
     stops = [StopTime(f"{section.record_prefix}-{stop.id}", stop.stop_at) for stop in batch.stops]
     put = outbox.put(
         Intake(
@@ -104,31 +97,10 @@ def store(
             stops,
             unmappable,
             filtered,
-            read=read,
+            read=batch.read,
             checkpoint=batch.checkpoint,
             origin=origin,
             may_correct_stop_time=mapped.source.may_correct_stop_time,
         )
     )
-    total.add(read, len(stops), sum(filtered.values()), put)
-
-
-def _each(jobs: list[Job]) -> Iterator[Job]:
-    """Empties a list from its beginning: what is let go at once is still in the processor's cache,
-    which makes it cheaper.
-    """
-    jobs.reverse()
-    while jobs:
-        yield jobs.pop()
-
-
-def left_out(job: Job, section: SourceSection, mapping: Mapping) -> str | None:
-    """Why a job is not to be accounted, by what the configuration says; None if it is."""
-    if section.since is not None and job.stop_at is not None and job.stop_at < section.since:
-        return "ended before since"
-    return mapping.refuses(job)
-
-
-def reason_of(error: Exception) -> str:
-    """Why a job cannot be mapped, in words; with the type of an error that nobody foresaw."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    total.add(batch.read, len(stops), sum(filtered.values()), put)

@@ -11,6 +11,7 @@ more or less about the same run. Records of other prefixes than the sources' own
 """
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -21,8 +22,8 @@ import msgspec
 from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.protocol import UnknownRecordError
 from collector.auditor.query import Operator, QueryBuilder, Value
-from collector.outbox import Intake, NewRecord, Origin, Outbox, PutResult
-from collector.pipeline.collect import left_out, reason_of
+from collector.outbox import Intake, NewRecord, Origin, Outbox, PutResult, Unmappable
+from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
 from collector.record import Component, Record, decode
 
@@ -126,21 +127,14 @@ class Reconciliation:
 
     def _read(self, mapped: MappedSource) -> Iterator[Difference]:
         for batch in mapped.source.backfill(self._since, self._until):
-            rows = []
-            for unreadable in batch.unreadable:
-                yield Difference("rejected", None, mapped.name, unreadable.reason, "")
-            for job in batch.jobs:
-                if left_out(job, mapped.source.section, mapped.mapping):
-                    continue
-                try:
-                    record = mapped.mapping.record(job)
-                    body = record.encode()
-                except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
-                    record_id = f"{mapped.source.section.record_prefix}-{job.id}"
-                    yield Difference("rejected", record_id, mapped.name, reason_of(error), "")
-                else:
-                    start = record.start_time.isoformat()
-                    rows.append((record.record_id, mapped.name, start, body))
+            rows: list[tuple[str, str, str, bytes]] = []
+            for entry in entries_of(itertools.chain(batch.unreadable, batch.jobs), mapped):
+                if isinstance(entry, Unmappable):
+                    record_id, reason = entry.record_id, entry.reason
+                    yield Difference("rejected", record_id, mapped.name, reason, "")
+                elif isinstance(entry, NewRecord):
+                    start = entry.start_time.isoformat()
+                    rows.append((entry.record_id, mapped.name, start, entry.body))
             self._sql.execute("BEGIN")
             self._sql.executemany(
                 "INSERT OR IGNORE INTO expected VALUES (?, ?, ?, ?, 0)",

@@ -1,7 +1,7 @@
-"""Gives what was rejected another chance: after the configuration, or the Auditor, was mended.
+"""Gives what was rejected another chance, after the configuration or the Auditor was corrected.
 
-A job is parsed and mapped anew from its raw text; a record is sent again as it is. The rejected row
-and what takes its place change in one transaction: after a crash it is one or the other.
+A job is parsed and mapped again from its raw text; a record is sent again as it is. The rejected
+row and what takes its place change in one transaction: after a crash it is one or the other.
 """
 
 from collections import Counter
@@ -19,10 +19,10 @@ from collector.outbox import (
     StopTime,
     Unmappable,
 )
-from collector.pipeline.collect import left_out, reason_of
+from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
 from collector.record import decode
-from collector.source import Filtered, Unreadable
+from collector.source import Filtered, SourceError, guarded
 
 
 def retry(
@@ -39,7 +39,7 @@ def retry(
         Outcome → how many: `to be sent`, `known`, `filtered`, `still rejected`, `no such source`.
 
     Raises:
-        OutboxError: when the outbox is full or cannot be written; what was done stands.
+        OutboxError: when the outbox is full or cannot be written; what was done is kept.
     """
     outcomes: Counter[str] = Counter()
     for row in rows:
@@ -55,20 +55,18 @@ def retry(
 
 def _retry_job(row: RejectedRow, mapped: MappedSource, outbox: Outbox) -> str:
     try:
-        job = mapped.source.parse(row.raw, row.where)
-        if isinstance(job, Unreadable):
-            return _still(row, job.reason, outbox)
-        if isinstance(job, Filtered):
-            return _filtered(row, job.reason, outbox)
-        if reason := left_out(job, mapped.source.section, mapped.mapping):
-            return _filtered(row, reason, outbox)
-        record = NewRecord.of(mapped.mapping.record(job), suspicious=job.suspicious)
-    except Exception as error:  # noqa: BLE001 - as in collect: one job stops no other
-        return _still(row, reason_of(error), outbox)
+        job = guarded(mapped.source.parse, row.raw, row.where)
+    except SourceError as error:
+        return _still(row, str(error), outbox)
+    (entry,) = entries_of([job], mapped)
+    if isinstance(entry, Unmappable):
+        return _still(row, entry.reason, outbox)
+    if isinstance(entry, Filtered):
+        return _filtered(row, entry.reason, outbox)
     put = outbox.put(
         Intake(
             row.source,
-            [record],
+            [entry],
             origin=Origin.RETRY,
             may_correct_stop_time=mapped.source.may_correct_stop_time,
             replaces_rejected=[row.id],

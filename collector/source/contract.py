@@ -87,7 +87,6 @@ class Batch(msgspec.Struct):
     """
 
     jobs: list[Job] = []
-    """Let go, one by one, as they are mapped: a source that has yielded them finds none."""
     unreadable: list[Unreadable] = []
     filtered: dict[str, int] = {}
     """Reason → number of jobs that are not to be accounted, e.g. `never started`."""

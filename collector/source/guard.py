@@ -34,7 +34,7 @@ def guarded(make: Callable[[Entry, str], Made], entry: Entry, where: str) -> Mad
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001 - this is the place where one entry stops no other
-        return Unreadable(_text_of(entry), where, reason_of(error))
+        return Unreadable(text_of(entry), where, reason_of(error))
 
 
 def reason_of(error: Exception) -> str:
@@ -47,7 +47,8 @@ def reason_of(error: Exception) -> str:
     return reason
 
 
-def _text_of(entry: SupportsBytes) -> bytes:
+def text_of(entry: SupportsBytes) -> bytes:
+    """The text of an entry, to be kept with the reason why it cannot be used."""
     try:
         return bytes(entry)
     except Exception:  # noqa: BLE001 - a text that cannot be written may be what is wrong with it

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.config import mapping_of, parse
-from collector.pipeline.collect import left_out
+from collector.pipeline.entries import left_out
 from collector.source import Batch, find_plugin
 from collector.source.testing import context
 from collector_htcondor.source import HTCondorSource

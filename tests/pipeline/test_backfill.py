@@ -54,11 +54,11 @@ def test_repeating_it_is_harmless(site: Site, auditor: RunningAuditor):
 
 
 def test_a_dry_run_stores_nothing(site: Site, auditor: RunningAuditor):
-    """It says what would become of the jobs, and why some would be rejected."""
+    """It says what would become of the jobs, and why some would be rejected; exit status 1 then."""
     site.log(*range(10))
     site.log(11, cores="many")
     process = site.run("backfill", *PERIOD, "--dry-run")
-    assert process.returncode == 0
+    assert process.returncode == 1
     assert counts(process.stdout)["would be stored"] == 10
     assert "component Cores: cores = 'many': expected a number" in process.stdout
     assert ids(auditor) == []
