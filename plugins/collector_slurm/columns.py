@@ -9,6 +9,7 @@ import msgspec
 
 from collector.mapping.quantities import duration_s, memory_bytes
 from collector.source import Value
+from collector_slurm import reqmem
 from collector_slurm.names import NUMBER_OF
 
 KEY_COLUMNS = (
@@ -109,6 +110,8 @@ class Columns(msgspec.Struct, frozen=True):
         if not wanted.isdisjoint(STEP_COLUMNS):
             wanted |= offered & {USAGE}
         wanted |= offered & {NUMBER_OF[name] for name in wanted & NUMBER_OF.keys()}
+        if reqmem.COLUMN in wanted:
+            wanted |= offered & set(reqmem.COUNTED_BY.values())
         names = (*KEY_COLUMNS, *sorted(wanted.difference(KEY_COLUMNS)))
         free_text = not _OWN_COLUMNS.issuperset(names)
         return cls(names, f"\x1f{token()}\x1f" if free_text else "\x1f")

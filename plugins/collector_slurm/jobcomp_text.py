@@ -4,11 +4,12 @@ A line is `Key=value Key=value …` with nothing escaped, and three of its value
 choose: Name, WorkDir, WcKey, and with them any number of blanks, newlines and imitated keys. The
 keys are in a fixed order, so a line is taken apart from what surrounds these texts; if the text
 between two of them can be divided in more than one way, somebody imitates keys and the line is
-refused. A newline in a name breaks a line in two; the pieces are put together again. Up to 24.05.1,
-Slurm cuts a line after 1023 bytes, its newline too, and writes the next one right after it: what
-comes after that many bytes belongs to the next job, and the job that was cut is refused. Newer
-releases do not cut, and there a name could imitate it: whether they do is asked when a line looks
-cut.
+refused. A newline in a name breaks a line in two; the pieces are put together again, up to the
+first that has the end of a line: every line has one, whatever its user wrote, so nobody's name can
+hold up or spoil the lines of others. Up to 24.05.1, Slurm cuts a line after 1023 bytes, its newline
+too, and writes the next one right after it: what comes after that many bytes belongs to the next
+job, and the job that was cut is refused. Newer releases do not cut, and there a name could imitate
+it: whether they do is asked when a line looks cut.
 
 17.11 to 20.02 write `Gres=` where newer ones write `Tres=`, and up to 19.05 `PackJobId=` where
 newer ones write `HetJobId=`.
@@ -30,9 +31,8 @@ _BLOCK_LIMIT_BYTES = 1 << 16
 _WRITER_LIMIT_BYTES = 1023
 
 _BEGIN = re.compile(rb"JobId=\d+ UserId=[^=\n]*\(\d+\) GroupId=")
-_END = re.compile(
-    rb" Cluster=\S* SubmitTime=\S+ EligibleTime=\S+(?: \w+=\S*)* ExitCode=\d+:\d+ *\r?\n\Z"
-)
+_END = re.compile(rb" DerivedExitCode=\S* ExitCode=\S* *\r?\n\Z")
+"""What every line has at its end, whatever is wrong with the rest of it."""
 
 _NAME = r"[^=\x00-\x1f]*"
 """A name that an administrator gave: it may have blanks (`domain users`), but no equals sign. So
@@ -113,20 +113,13 @@ def entries_of(
             again.extendleft(reversed([*rest, *([] if line is None else [line])]))
             block = []
             continue
-        begins, ends = _BEGIN.match(line), _END.search(line)
-        if block:
-            block.append(line)
-            if begins or not ends:
-                continue
-        elif begins and not ends:
-            block = [line]
-            continue
-        elif not begins:
+        if not block and not _BEGIN.match(line):
             yield Entry(line, position, "expected a line that begins with JobId=… UserId=…")
             position += len(line)
             continue
-        else:
-            block = [line]
+        block.append(line)
+        if not _END.search(line):
+            continue
         text, block = b"".join(block), []
         while _BEGIN.match(text, _WRITER_LIMIT_BYTES) and cuts():
             cut, text = text[:_WRITER_LIMIT_BYTES], text[_WRITER_LIMIT_BYTES:]

@@ -24,6 +24,7 @@ from collector.source import Job, Unreadable, Value
 from collector_slurm.columns import STEP_COLUMNS
 from collector_slurm.jobid import Identity, check_job
 from collector_slurm.names import with_names
+from collector_slurm.reqmem import with_whole_memory
 
 ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV", "TO")
 """Every state of a run that is over; RQ, RS: requeued and resized, another run follows."""
@@ -177,7 +178,7 @@ class Run(msgspec.Struct, gc=False):
         except (ValueError, OverflowError) as error:
             return Unreadable(bytes(Told(self.fields, first)), where, str(error))
         raw = Told(self.fields, first)
-        return Job(run_id, start_at, stop_at, with_names(fields), raw, where)
+        return Job(run_id, start_at, stop_at, with_names(with_whole_memory(fields)), raw, where)
 
     def _known_start(self) -> int:
         start = self.began

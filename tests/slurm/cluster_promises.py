@@ -19,7 +19,7 @@ from tests.helpers.auditor_server import running_auditor
 from tests.slurm.both_saccts import differences
 from tests.slurm.cluster import Cluster, eventually
 from tests.slurm.standin import jobs, quiet, source
-from tests.slurm.verify import Collecting, compare, times
+from tests.slurm.verify import ENDED, Collecting, compare, times
 from tests.slurm.workload import HOSTILE, Workload
 
 
@@ -61,7 +61,8 @@ def test_the_sums_are_those_of_sacct_and_sreport(collecting: Collecting):
 def test_cpu_time_is_what_sacct_says_in_the_end(collecting: Collecting):
     """Of every run, also of the one that was cancelled and worked on, while the daemon polled."""
     said = collecting.cluster.run(
-        *("sacct", "-a", "-X", "-D", "-n", "-P", "-S", "now-1day", "-o", "JobID,NodeList")
+        *("sacct", "-a", "-X", "-D", "-n", "-P", "-S", "now-1day", "-E", "now", "-s", ENDED),
+        *("-o", "JobID,NodeList"),
     )
     ids = {row.partition("|")[0] for row in said.splitlines() if not row.endswith("None assigned")}
     rows = collecting.cluster.run(
@@ -106,18 +107,21 @@ def test_every_run_of_requeued_jobs_is_there(collecting: Collecting):
 def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
     """Same runs, same times, but for what the log does not know: suspension and resizes.
 
-    Missing are only the jobs whose lines slurmctld cut, or whose names imitate a line, and where
-    the log tells no requeue of a job that had ended, its second run, which is rejected; what the
-    log has more is a run that a failing node began.
+    Missing are only the jobs whose lines slurmctld cut, or whose names imitate a line; what the log
+    has more is a run that a failing node began. Each run has the same id in both, also where the
+    log says nothing of a requeue after the end (26.05).
     """
     slurmdbd, log = collecting.records("sacct"), collecting.records("jobcomp")
     assert not runs_of(log, "999")
-    collisions = re.findall(r" collision  jobcomp-(\S+)", collecting.rejected())
-    assert len(collisions) == (collecting.cluster.version >= (26,))
+    assert not re.findall(r" collision  jobcomp-(\S+)", collecting.rejected())
     for run in set(slurmdbd) - set(log):
-        (name,) = (slurmdbd[run].meta or {})["name"]
+        meta = slurmdbd[run].meta or {}
+        if "partition" not in meta:  # slurmdbd never learned its start: 20.11 has such rows
+            assert slurmdbd[run].runtime == 0
+            continue
+        (name,) = meta["name"]
         entries = [line for line in log_of(collecting) if run.split("-")[0] in line[:14]]
-        explained = "JobId=" in name or len(name) > 200 or run.split("-")[0] in collisions
+        explained = "JobId=" in name or len(name) > 200
         assert explained, f"{run}: {times(slurmdbd[run])}, {entries}"
     assert len(set(log) - set(slurmdbd)) <= 1
     differ = [
@@ -131,6 +135,8 @@ def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
 
 def test_the_stand_in_answers_as_the_real_sacct(collecting: Collecting, tmp_path: Path):
     """Windows, states, filters, ids, steps, earlier runs and refusals: the same rows and status."""
+    if collecting.cluster.version < (22, 5):
+        pytest.skip("the stand-in is one of 22.05: 20.11 has other windows of one instant")
     count, differing = differences(collecting.cluster.sacct, tmp_path)
     assert differing == []
     assert count > 50

@@ -116,10 +116,29 @@ def test_a_newline_in_a_name_is_put_together_again():
 def test_a_whole_line_in_a_name_is_no_line():
     """A name with a newline and another job's complete line is refused, and not two jobs."""
     text = line("x\n" + line(job=99)).encode() + line(job=50).encode()
-    first, second = entries(text)
+    first, second, third = entries(text)
     with pytest.raises(ValueError, match="forge"):
         values_of(first.text.decode())
-    assert values_of(second.text.decode())["JobID"] == "50"
+    assert "begins with JobId=" in (second.broken or "")
+    assert values_of(third.text.decode())["JobID"] == "50"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x\nJobId=99 UserId=a(1) GroupId=",
+        "x\nJobId=99 UserId=a(1) GroupId=a(1) Name=y",
+        "x\n" * 300,
+    ],
+)
+def test_a_name_holds_up_nobody_elses_lines(name: str):
+    """Nor are they refused with it: each line has an end of its own, and that is where it ends."""
+    others = [line(job=number) for number in range(50, 60)]
+    first, *rest = entries((line(name) + "".join(others)).encode())
+    assert [values_of(entry.text.decode())["JobID"] for entry in rest] == [
+        str(number) for number in range(50, 60)
+    ]
+    assert first.text.decode() == line(name)
 
 
 @given(st.integers(0, 3000))
@@ -134,21 +153,31 @@ def test_a_line_that_is_not_complete_is_left_for_later(cut: int):
     assert [*found, *rest] == entries(text)
 
 
-def test_a_line_that_never_ends_is_told_when_the_file_is_over():
-    """In a rotated file nothing will complete it; what stands after it is read."""
+def test_a_line_that_never_ends_takes_the_next_one_with_it():
+    """It could be a name that imitates the beginning of the next; those after it are read."""
     torn = line().encode()[:200] + b"\n"
-    (first, second) = entries(torn + line(job=49).encode(), final=True)
-    assert first.broken is not None
-    assert (first.text, second.broken) == (torn, None)
+    first, second = entries(torn + line(job=49).encode() + line(job=50).encode())
+    with pytest.raises(ValueError, match="once"):
+        values_of(first.text.decode())
+    assert values_of(second.text.decode())["JobID"] == "50"
+
+
+def test_a_line_that_never_ends_is_reported_when_the_file_is_over():
+    """In a rotated file nothing will complete it; in the log itself something may."""
+    torn = line().encode()[:200] + b"\n"
+    (first,) = entries(torn, final=True)
+    assert "breaks off" in (first.broken or "")
+    assert entries(torn) == []
 
 
 def test_a_broken_line_does_not_swallow_the_log():
     """When no end comes for very long, the line is given up and the others are read."""
     torn = line().encode()[:200] + b"\n"
-    text = torn + b"".join(line(job=number).encode() for number in range(500))
+    text = torn + b"JobId\n" * 20_000 + line(job=49).encode()
     found = entries(text)
     assert found[0].text == torn
-    assert len(found) > 300
+    assert "breaks off" in (found[0].broken or "")
+    assert values_of(found[-1].text.decode())["JobID"] == "49"
 
 
 def test_text_that_is_no_line_is_told():
