@@ -132,16 +132,15 @@ class JobcompLog:
         try:
             files = self._log.files()
         except SourceError as error:
-            yield Finding(ok=False, text=str(error))
+            yield Finding.error(str(error))
             return
         yield from findings(self._path, files, self._lines, self._now(), self._entries)
         try:
             self._writer.release()
         except SourceError as error:
-            yield Finding(
-                ok=True,
-                text=f"the release of Slurm is not known ({error}), so lines that look cut are "
-                "treated as cut, as releases before 24.05.2 do; set sacct to the command",
+            yield Finding.warning(
+                f"the release of Slurm is not known ({error}), so lines that look cut are treated "
+                "as cut, as by releases before 24.05.2; set sacct to the command"
             )
 
     def _all(self) -> Iterator[Taken]:

@@ -11,6 +11,7 @@ from collector_slurm.names import count_numbers
 from collector_slurm.rotation import Files, Part
 
 _LAST_LINES = 100
+_SHOWN_NEIGHBOURS = 5
 _TAIL_BYTES = 1 << 20
 """Surely a hundred lines."""
 
@@ -35,17 +36,13 @@ def findings(
         SourceError: when a file cannot be read.
     """
     size = sum(part.path.stat().st_size for part in files.parts)
-    yield Finding(
-        ok=True, text=f"{path}: {len(files.parts)} files with {size} bytes, in time of {lines.zone}"
-    )
-    for problem in files.problems:
-        yield Finding(ok=False, text=problem)
+    text = f"{path}: {len(files.parts)} files with {size} bytes, in time of {lines.zone}"
     if files.neighbours:
-        names = ", ".join(one.name for one in files.neighbours[:5])
-        yield Finding(
-            ok=True,
-            text=f"{names}: not made of this log by rotation, by name; not read as its part",
-        )
+        names = ", ".join(one.name for one in files.neighbours[:_SHOWN_NEIGHBOURS])
+        text += f"; not read, since no rotation of this log makes such a name: {names}"
+    yield Finding(ok=True, text=text)
+    for problem in files.problems:
+        yield Finding.error(problem)
     last = list(_last_entries(files.parts, entries))
     rejected, numbers = Counter[str](), Counter[str]()
     example = ""
@@ -58,17 +55,17 @@ def findings(
             count_numbers(found, numbers)
     if rejected:
         reasons = "; ".join(f"{count} × {reason}" for reason, count in rejected.most_common(3))
-        yield Finding(
-            ok=rejected.total() < len(last),
-            text=f"{rejected.total()} of the last {len(last)} lines would be rejected: {reasons}; "
-            f"the first is {example}",
+        text = (
+            f"{rejected.total()} of the last {len(last)} lines would be rejected: {reasons}; the "
+            f"first is {example}"
         )
+        every = rejected.total() == len(last)
+        yield Finding.error(text) if every else Finding.warning(text)
     if numbers:
-        yield Finding(
-            ok=True,
-            text=f"of the last {len(last)} lines, {numbers['User']} have no name of their user and "
+        yield Finding.warning(
+            f"of the last {len(last)} lines, {numbers['User']} have no name of their user and "
             f"{numbers['Group']} none of their group: these are accounted by number; let "
-            "slurmctld's host know their names (getent passwd, getent group)",
+            "slurmctld's host know their names (getent passwd, getent group)"
         )
 
 
