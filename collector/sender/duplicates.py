@@ -7,13 +7,13 @@ corrected, or is another run, a wider query finds, and at last one request for e
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import cast
 
 from collector.auditor.client import AuditorClientBlocking
-from collector.auditor.protocol import UnknownRecordError
+from collector.auditor.errors import UnknownRecordError, UnprovenError
 from collector.auditor.query import Operator, QueryBuilder, Value
 from collector.outbox import Waiting, instant
 from collector.record import Record, decode
@@ -79,7 +79,7 @@ def _find_range(
     limit = max(_FOREIGN_AT_LEAST, _FOREIGN_PER_RECORD * len(group))
     answer = client.stream_query(query.build())
     with contextlib.closing(answer) as records:
-        for record in records:
+        for record in _as_far_as_it_goes(records):
             if record.record_id in wanted:
                 found[record.record_id] = record
                 wanted.remove(record.record_id)
@@ -101,6 +101,15 @@ def _find_range(
     half = len(rest) // 2
     _find_range(client, rest[:half], found, by_stop=by_stop)
     _find_range(client, rest[half:], found, by_stop=by_stop)
+
+
+def _as_far_as_it_goes(records: Iterator[Record]) -> Iterator[Record]:
+    """The records of an answer, also of one that does not prove that it is whole.
+
+    Nothing is concluded from what is not found: a wider search follows, at last by id.
+    """
+    with contextlib.suppress(UnprovenError):
+        yield from records
 
 
 def _find_singly(client: AuditorClientBlocking, group: Sequence[Waiting]) -> dict[str, Record]:

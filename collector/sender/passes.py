@@ -11,7 +11,12 @@ from datetime import datetime
 import msgspec
 
 from collector.auditor.client import AuditorClientBlocking
-from collector.auditor.protocol import AuditorError, ForbiddenError, ProtocolError
+from collector.auditor.errors import (
+    AuditorError,
+    ForbiddenError,
+    ProtocolError,
+    UnprovenError,
+)
 from collector.config import SenderSection
 from collector.logs import Log
 from collector.outbox import (
@@ -26,6 +31,7 @@ from collector.outbox import (
     Waiting,
 )
 from collector.sender.backoff import Backoff
+from collector.sender.pace import Pace
 from collector.sender.verdicts import Verdicts
 
 _TROUBLE = (SenderState.UNREACHABLE, SenderState.PAUSED)
@@ -83,9 +89,8 @@ class Sender:
         self._random = random
         self._stop = stop
         self._backoff = Backoff(settings.backoff_s, settings.backoff_cap_s)
-        self._verdicts = Verdicts(
-            client, settings.batch_bytes, self._backoff, now=now, random=random
-        )
+        self._pace = Pace(settings.batch_records, settings.batch_bytes, client.timeout_s)
+        self._verdicts = Verdicts(client, self._pace, self._backoff, now=now, random=random)
         self._failures = 0
         self._failed_at: datetime | None = None
         self._wait_s = 0.0
@@ -130,7 +135,7 @@ class Sender:
         taken. So at most one batch more than with a strict alternation is sent again after a crash.
         """
         if self._failures:
-            self._client.check()  # one probe, not a batch, to an Auditor that may just return
+            self._probe()
         batch = [] if self._stop.is_set() else self._take(after=0)
         if not batch:
             return
@@ -162,11 +167,22 @@ class Sender:
             return verdicts, error
         return verdicts, None
 
+    def _probe(self) -> None:
+        """One small request, not a batch, to an Auditor that may just return.
+
+        Its health, where somebody may ask for it. Where roles forbid that, or a proxy strips what
+        would prove it, the Auditor is up; whether it takes records, nothing but a batch shows.
+        """
+        try:
+            self._client.check()
+        except ForbiddenError:
+            self._client.bulk_insert_encoded([])
+        except UnprovenError as error:
+            if error.words:  # a page
+                raise
+
     def _take(self, *, after: int) -> list[Waiting]:
-        limit_bytes = self._verdicts.limit_bytes
-        return self._outbox.take(
-            self._settings.batch_records, limit_bytes, self._now(), after=after
-        )
+        return self._outbox.take(self._pace.records, self._pace.bytes, self._now(), after=after)
 
     def _settle(self, verdicts: Sequence[Verdict], outcomes: Counter[Outcome]) -> None:
         if not verdicts:
@@ -190,6 +206,7 @@ class Sender:
     def _failed(self, error: AuditorError | OutboxError) -> None:
         self._failures += 1
         self._failed_at = self._now()
+        self._verdicts.proof.forget_peers()
         if _needs_somebody(error):
             # Nothing changes until somebody acts; half of the cap at least, so that it is slow.
             self._wait_s = self._backoff.cap_s * (1 + self._random()) / 2

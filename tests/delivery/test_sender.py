@@ -11,7 +11,7 @@ from collector.outbox import (
     OutboxError,
     Outcome,
 )
-from tests.delivery.faulty_auditor import Answer, Cut
+from tests.delivery.faulty_auditor import Answer, Cut, Request
 from tests.delivery.matrix import UNEXPECTED, about, first
 from tests.delivery.world import NOW, SETTINGS, World, new_world
 
@@ -49,12 +49,13 @@ def test_a_pause_is_slow(world: World):
     world.put(range(10))
     world.auditor.script = lambda _request: Answer(403)
     world.sender.run_pass()
+    first_try = len(world.auditor.requests)
     world.time += timedelta(seconds=29)
     world.sender.run_pass()
-    assert len(world.auditor.requests) == 1
+    assert len(world.auditor.requests) == first_try
     world.time += timedelta(seconds=32)
     world.sender.run_pass()
-    assert len(world.auditor.requests) == 2
+    assert len(world.auditor.requests) > first_try
 
 
 def test_a_returning_auditor_is_probed_before_it_gets_a_batch(world: World):
@@ -200,8 +201,9 @@ def test_stop_times_are_sent_at_the_same_time(world: World):
     world.put(range(64))
     together = threading.Barrier(4, timeout=10)
 
-    def script(request: object) -> None:
-        together.wait()
+    def script(request: Request) -> None:
+        if request.method == "PUT":
+            together.wait()
 
     world.auditor.script = script
     assert world.sender.run_pass().outcomes[Outcome.STOP_SENT] == 64

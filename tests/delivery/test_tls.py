@@ -77,6 +77,7 @@ class Site:
         """All is sent now, by the sender that was paused."""
         self.world.sender._client = self.world.client
         self.world.sender._verdicts._client = self.world.client
+        self.world.sender._verdicts.proof._client = self.world.client
         assert self.world.sender.run_pass().outcomes[Outcome.SENT] == 10
         held = {record.record_id for record in self.world.client.advanced_query("")}
         assert held >= {f"{self.world.prefix}-{number}" for number in range(10)}

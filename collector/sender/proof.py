@@ -1,0 +1,159 @@
+"""Proof that what was answered with success is in the Auditor.
+
+A proxy or a portal that answers 200 with nothing to everybody gives the very answer of an Auditor.
+So after the first success of a batch, whatever came before, the Auditor is asked for one of its
+records. Only an Auditor that has stored it can show it:
+
+- With the right to read, the record is read back. That is one small request for a batch.
+- With the right to write only, the same record is sent once more after the first success at an
+  address (another server, another certificate, a failure in between make it another one), and must
+  be answered with RECORD_EXISTS. From then on the control is cheaper, and leaves no error in the
+  Auditor's log for each batch: the update of a record that nobody has must be answered as unknown.
+
+An Auditor stores all of a batch or nothing, so that one record proves the batch. A success that
+does not prove anything by itself (no length, a text) is followed by the same question: what is
+found there was stored, and is not sent again.
+"""
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from collector.auditor.client import AuditorClientBlocking
+from collector.auditor.errors import (
+    AuditorError,
+    ForbiddenError,
+    RecordExistsError,
+    UnknownRecordError,
+    UnprovenError,
+)
+from collector.auditor.query import QueryBuilder, SortBy
+from collector.outbox import Waiting
+
+_READ_AGAIN = timedelta(hours=1)
+"""A role that was not allowed to read is asked again after this: rights are granted later."""
+_PEERS_LIMIT = 100
+
+
+class Proof:
+    """What is known of the Auditor's answers: whether they can be believed, and read back."""
+
+    def __init__(self, client: AuditorClientBlocking, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._now = now
+        self._read_refused_at: datetime | None = None
+        self._peers: set[str] = set()
+        self._held: bytes | None = None
+
+    @property
+    def may_read(self) -> bool:
+        """Whether reading is worth a try: it was not refused, or long ago."""
+        if self._read_refused_at is None:
+            return True
+        return not timedelta(0) <= self._now() - self._read_refused_at < _READ_AGAIN
+
+    def reading_is_refused(self) -> None:
+        """Remembers that our role may not read."""
+        self._read_refused_at = self._now()
+
+    def forget_peers(self) -> None:
+        """After a failure: whoever answers next may be somebody else."""
+        self._peers.clear()
+
+    def of_insert(self, waiting: Waiting, peer: str = "") -> None:
+        """Returns if the Auditor has a record.
+
+        Args:
+            waiting: the record.
+            peer: who answered that it is stored; empty: nobody did.
+
+        Raises:
+            UnprovenError: when it has not, or does not answer as an Auditor.
+            AuditorError: when there is no answer.
+        """
+        if self.may_read:
+            try:
+                self._client.get_single_record(waiting.record_id)
+            except UnknownRecordError as error:
+                raise UnprovenError(
+                    f"{waiting.record_id!r} was answered as stored, and is not there: "
+                    "what answers is not the Auditor"
+                ) from error
+            except ForbiddenError:
+                self.reading_is_refused()
+            else:
+                self._held = waiting.body
+                return
+        self._without_reading(waiting, peer)
+
+    def of_update(self, waiting: Waiting, peer: str = "") -> None:
+        """Returns if the Auditor has the stop time of a record; else as `of_insert`."""
+        if self.may_read:
+            try:
+                stored = self._client.get_single_record(waiting.record_id)
+            except UnknownRecordError as error:
+                raise UnprovenError(
+                    f"the stop time of {waiting.record_id!r} was answered as stored, and its "
+                    "record is not there: what answers is not the Auditor"
+                ) from error
+            except ForbiddenError:
+                self.reading_is_refused()
+            else:
+                if stored.stop_time != waiting.stop_time:
+                    raise UnprovenError(
+                        f"the stop time of {waiting.record_id!r} was answered as stored, and is "
+                        "not there: what answers is not the Auditor"
+                    )
+                return
+        self._without_reading(waiting, peer)
+
+    def takes_others(self) -> bool:
+        """Whether the Auditor takes what is not refused: a control.
+
+        A record that it holds is sent as it is held, and must be answered with RECORD_EXISTS; the
+        update of a record that nobody has, with 404. Neither changes anything. An Auditor that
+        holds nothing, or is in trouble, says no.
+        """
+        try:
+            held = self._any_held()
+            if held is None:
+                return False
+            try:
+                self._client.bulk_insert_encoded([held])
+            except RecordExistsError:
+                return self._client.knows_no_run()
+        except AuditorError:
+            return False
+        return False
+
+    def _any_held(self) -> bytes | None:
+        """A record that the Auditor holds, as it holds it."""
+        if self.may_read:
+            query = QueryBuilder().sort_by(SortBy().ascending("record_id")).limit(1).build()
+            answer = self._client.stream_query(query)
+            with (
+                contextlib.suppress(ForbiddenError, UnprovenError),
+                contextlib.closing(answer) as records,
+            ):
+                held = next(records, None)
+                return None if held is None else msgspec.json.encode(held)
+        return self._held
+
+    def _without_reading(self, waiting: Waiting, peer: str) -> None:
+        if peer in self._peers:
+            if self._client.knows_no_run():
+                return
+            self._peers.discard(peer)
+            raise UnprovenError("what answers does not know an unknown record: not the Auditor")
+        try:
+            self._client.insert_encoded(waiting.body)
+        except RecordExistsError:
+            self._held = waiting.body
+            if peer and len(self._peers) < _PEERS_LIMIT:
+                self._peers.add(peer)
+            return
+        raise UnprovenError(
+            f"{waiting.record_id!r} was answered as stored twice, which an Auditor never does"
+        )
