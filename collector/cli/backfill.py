@@ -51,7 +51,8 @@ def command(
     """Account the runs that ended in a past period, once.
 
     Shares outbox and ledger with a daemon that may be running, and never touches its checkpoints;
-    repeating it is harmless. Ends when everything is in the Auditor.
+    repeating it is harmless. Ends when everything is in the Auditor, or nothing was delivered for a
+    minute; what waits then is safe in the outbox.
 
     \b
     Example:
@@ -97,16 +98,27 @@ def _run(
                 parts.sources, parts.outbox, since, until, origin=origin, progress=progress
             )
         newest = parts.outbox.newest_id()
-        if wait:
-            work.wait_until_sent(parts.outbox, newest, stop)
+        delivering = not wait or work.wait_until_sent(parts.outbox, newest, stop)
     summary = work.summary_of(parts.outbox, origin, put, newest)
     _print(msgspec.structs.asdict(summary))
     if summary.rejected:
         click.echo("see: auditor-collector rejected list", err=True)
+    if not delivering:
+        _say_undelivered(parts)
     if stop.is_set():
         click.echo("ended before everything was read or sent; repeat it", err=True)
         return False
     return summary.delivered if wait else not summary.rejected
+
+
+def _say_undelivered(parts: Parts) -> None:
+    sender = parts.outbox.status().sender
+    reason = f" ({sender.reason})" if sender is not None and sender.reason else ""
+    click.echo(
+        f"nothing was delivered for {work.PATIENCE_S:g} s{reason}; what waits is safe in the"
+        " outbox: the daemon sends it, or `auditor-collector outbox flush`",
+        err=True,
+    )
 
 
 def _dry_run(parts: Parts, since: datetime, until: datetime, log: Log) -> bool:

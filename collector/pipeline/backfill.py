@@ -9,6 +9,7 @@ sent by the daemon, or by the next backfill; the rest is read again when it is r
 import contextlib
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -27,6 +28,8 @@ Progress = Callable[[str, float | None, Collected], None]
 """Called after each batch: the source's name, the share that is read (0 to 1), the sums so far."""
 
 _LOOK_S = 0.5
+PATIENCE_S = 60.0
+"""A backfill that delivers nothing for so long ends, and leaves the rest in the outbox."""
 
 
 class Summary(msgspec.Struct):
@@ -138,10 +141,27 @@ def sending(sender: Sender, log: Log) -> Iterator[None]:
         thread.join()
 
 
-def wait_until_sent(outbox: Outbox, newest_id: int, stop: threading.Event) -> None:
-    """Waits until nothing is left of what was put up to an id, or the stop event is set."""
-    while outbox.waiting_up_to(newest_id) and not stop.wait(_LOOK_S):
-        pass
+def wait_until_sent(
+    outbox: Outbox, newest_id: int, stop: threading.Event, patience_s: float = PATIENCE_S
+) -> bool:
+    """Waits until nothing is left of what was put up to an id, or the stop event is set.
+
+    Args:
+        outbox: what waits.
+        newest_id: the last that is waited for.
+        stop: ends the waiting.
+        patience_s: without any progress for so long, it is given up: what waits is safe.
+
+    Returns:
+        False: it was given up.
+    """
+    left, since = -1, time.monotonic()
+    while (now_left := outbox.waiting_up_to(newest_id)) and not stop.wait(_LOOK_S):
+        if now_left != left:
+            left, since = now_left, time.monotonic()
+        elif time.monotonic() - since > patience_s:
+            return False
+    return True
 
 
 def summary_of(outbox: Outbox, origin: str, put: Collected, newest_id: int) -> Summary:
