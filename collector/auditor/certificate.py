@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-_VERSION = 0xA0
+_SEQUENCE, _VERSION = 0x30, 0xA0
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _COMMON_NAME = bytes((0x55, 0x04, 0x03))  # 2.5.4.3
 
@@ -43,8 +43,10 @@ def read_certificate(path: Path) -> Certificate:
 
 
 def _certificate(der: bytes) -> Certificate:
-    (_, whole), *_ = _parts(der)
-    (_, to_be_signed), *_ = _parts(whole)
+    (outer, whole), *_ = _parts(der)
+    (inner, to_be_signed), *_ = _parts(whole)
+    if (outer, inner) != (_SEQUENCE, _SEQUENCE):
+        raise ValueError("not the structure of a certificate")
     fields = [part for part in _parts(to_be_signed) if part[0] != _VERSION]
     validity, subject = fields[3][1], fields[4][1]  # after serial, algorithm, issuer
     not_before, not_after = (_time(*part) for part in _parts(validity))
