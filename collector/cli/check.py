@@ -1,6 +1,5 @@
 """`auditor-collector check`: the configuration, then the sources, then the Auditor."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,20 @@ import structlog
 
 from collector import logs
 from collector.auditor.protocol import AuditorError
-from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
+from collector.cli.findings import Found, Style, show
+from collector.cli.options import (
+    CONTEXT,
+    EXIT_CONFIG,
+    config_option,
+    exit_for_config,
+    load_as_owner,
+)
+from collector.clock import utc_now
 from collector.config import Config, ConfigError
 from collector.config.mistakes import Mistake
+from collector.config.warnings import warnings_of
 from collector.pipeline.assemble import make_client
+from collector.pipeline.newest import try_newest
 from collector.pipeline.sources import MappedSource, make_sources
 from collector.source import Finding, SourceError
 
@@ -22,41 +31,64 @@ from collector.source import Finding, SourceError
 @config_option
 @click.option("--offline", is_flag=True, help="Check the configuration only; read nothing else.")
 @click.option("-v", "--verbose", is_flag=True, help="Show notes too, e.g. modes that are not used.")
-def command(config_path: Path, offline: bool, verbose: bool) -> None:
-    """Check the configuration, whether each source can be read, and the Auditor reached.
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "nagios"]),
+    default="text",
+    show_default=True,
+    help="How findings are printed; nagios: one line, with the exit status of a plugin.",
+)
+def command(config_path: Path, offline: bool, verbose: bool, style: Style) -> None:
+    """Check the configuration, each source and its newest jobs, and the Auditor.
+
+    The newest hundred jobs of each source are made into records, one is shown as it would be sent,
+    and nothing is stored.
 
     \b
     Example:
       auditor-collector check --config config.yaml
 
-    Exit status: 0 if all is well, 78 for mistakes in the configuration, 1 if something cannot be
-    read or reached.
+    Exit status: 0 without errors, 78 for mistakes in the configuration, 1 if something cannot be
+    read or reached, or fewer than half of the newest jobs make a record. With --format nagios: 0
+    OK, 1 WARNING, 2 CRITICAL.
     """
-    config = load_or_exit(config_path)
     logs.set_up("error")
     try:
-        findings = list(_findings(config, offline=offline))
+        config = load_as_owner(config_path)
+        findings = [
+            Found("ok", str(config_path), _sources(len(config.sources))),
+            *_findings(config, offline=offline),
+        ]
     except ConfigError as error:
-        exit_for_config(error)
-    click.echo(f"ok       {config_path}: {len(config.sources)} source(s)")
-    for where, finding in findings:
-        if verbose or finding.level != "note":
-            click.echo(f"{finding.level:8} {where}: {finding.text}")
-    if any(finding.level == "error" for _, finding in findings):
-        sys.exit(1)
+        if style == "text":
+            exit_for_config(error)
+        findings = [Found.of_file("error", error.path, one) for one in error.mistakes]
+        exit_status = EXIT_CONFIG
+    else:
+        exit_status = int(any(one.level == "error" for one in findings))
+    show(findings, style, verbose=verbose, exit_status=exit_status)
 
 
-def _findings(config: Config, *, offline: bool) -> Iterator[tuple[str, Finding]]:
+def _findings(config: Config, *, offline: bool) -> Iterator[Found]:
     sources = _parts(config)
+    for one in warnings_of(config, utc_now()):
+        yield Found.of_file("warning", config.places.file, one)
     if offline:
         return
     for source in sources:
         try:
             for finding in source.source.check():
-                yield source.name, finding
+                yield Found.of(source.name, finding)
         except SourceError as error:
-            yield source.name, Finding.error(str(error))
-    yield "auditor", _auditor(config)
+            yield Found.of(source.name, Finding.error(str(error)))
+    for name, finding in try_newest(config, structlog.get_logger()):
+        yield Found.of(name, finding)
+    yield Found.of("auditor", _auditor(config))
+
+
+def _sources(number: int) -> str:
+    return "1 source" if number == 1 else f"{number} sources"
 
 
 def _parts(config: Config) -> list[MappedSource]:

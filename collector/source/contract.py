@@ -13,8 +13,9 @@ A source is found by the entry-point group `collector.sources`; see `docs/write-
 import importlib.metadata
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -275,6 +276,28 @@ class Source(ABC):
         raise SourceError(
             f"plugin {self.section.plugin} cannot read a single job ({job_id}); polls read it"
         )
+
+    def newest(self, number: int) -> list[Job | Unreadable]:
+        """Reads the newest jobs that have ended, for `check` and `explain`.
+
+        As here, it asks `backfill` for growing periods until there are enough, or `context.stop` is
+        set. A source that can read its newest jobs directly does so.
+
+        Args:
+            number: how many are wanted; fewer where there are fewer.
+
+        Raises:
+            SourceError: when nothing can be read.
+        """
+        now, found = self.context.now(), deque[Job | Unreadable](maxlen=number)
+        for hours in (1, 6, 24, 7 * 24, 31 * 24):
+            found.clear()
+            for batch in self.backfill(now - timedelta(hours=hours), now):
+                found += batch.unreadable
+                found += batch.jobs
+            if len(found) == number or self.context.stop.is_set():
+                break
+        return list(found)
 
     @abstractmethod
     def parse(self, raw: bytes, where: str) -> Job | Unreadable | Filtered:

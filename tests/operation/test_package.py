@@ -42,7 +42,7 @@ def test_a_node_without_network_installs_runs_upgrades_and_removes(
     shutil.copy(HISTORY, machine.root / "var/lib/condor/history")
 
     ours = ("chroot", "--userspec=auditor-collector:auditor-collector", "/", "auditor-collector")
-    assert "1 source(s)" in machine.run(*ours, "check", "--offline")
+    assert "1 source" in machine.run(*ours, "check", "--offline")
     period = ("--since", "2000-01-01", "--until", "2100-01-01")
     machine.run(
         "auditor-collector", "backfill", *period, "--dry-run"
