@@ -8,7 +8,6 @@ import click
 import structlog
 
 from collector import logs
-from collector.auditor.protocol import AuditorError
 from collector.cli.findings import Found, Style, show
 from collector.cli.options import (
     CONTEXT,
@@ -24,6 +23,7 @@ from collector.config.warnings import warnings_of
 from collector.pipeline.assemble import make_client
 from collector.pipeline.newest import try_newest
 from collector.pipeline.sources import MappedSource, make_sources
+from collector.pipeline.surroundings import look_around
 from collector.source import Finding, SourceError
 
 
@@ -84,7 +84,8 @@ def _findings(config: Config, *, offline: bool) -> Iterator[Found]:
             yield Found.of(source.name, Finding.error(str(error)))
     for name, finding in try_newest(config, structlog.get_logger()):
         yield Found.of(name, finding)
-    yield Found.of("auditor", _auditor(config))
+    for about, finding in look_around(config, utc_now()):
+        yield Found.of(about, finding)
 
 
 def _sources(number: int) -> str:
@@ -106,13 +107,3 @@ def _parts(config: Config) -> list[MappedSource]:
     if mistakes:
         raise ConfigError(config.places.file, mistakes)
     return sources
-
-
-def _auditor(config: Config) -> Finding:
-    url = config.auditor.url
-    with make_client(config.auditor, config.places) as client:
-        try:
-            client.check()
-        except AuditorError as error:
-            return Finding.error(f"{url}: {error}")
-    return Finding(True, f"{url} answers, and its database is there")
