@@ -15,6 +15,7 @@
 Source: `condor_history` of HTCondor 25.14, see `docs/htcondor.md`.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -31,6 +32,7 @@ from collector.source import (
     Lag,
     SourceError,
     Unreadable,
+    guarded,
 )
 from collector.source.command import StoppedError
 from collector.source.windows import Part, Window, WindowReader, ceil, stopwatch
@@ -43,6 +45,11 @@ from collector_htcondor.section import HTCondorSection
 
 _BATCH_ADS = 1000
 _GLOBAL_JOB_ID = re.compile(rb"\nGlobalJobId = ([^\n]*)")
+_ANCHOR = re.compile(r'"[^"\\]{1,500}#\d+\.\d+#\d{1,11}"')
+"""A GlobalJobId that may be part of a constraint: its owner can write any expression."""
+_REPORTED_LIMIT = 10_000
+_ENDS = ("EnteredCurrentStatus", "LastJobLeaseRenewal", "JobFinishedHookDone")
+"""Any of these in a window is asked for: an owner who edits one of them hides nothing."""
 _NO_LIMIT = "2000000000"
 _HERE = ""
 """Stands for the schedd of this machine."""
@@ -84,6 +91,7 @@ class CondorHistory:
         # A schedd looks through its whole history for a short window too.
         first_s = section.window_s
         self._windows = {name: WindowReader(section, context, first_s) for name in self._names}
+        self._reported: dict[bytes, None] = {}
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what ended since the checkpoint, schedd by schedd; see `Source.poll`."""
@@ -134,8 +142,17 @@ class CondorHistory:
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of an ad; see `Source.parse`."""
-        found = self._reader.job(raw, where)
+        self._begin_reading(where.partition(" ")[2])
+        found = guarded(self._reader.job, raw, where)
         return Unreadable(raw, where, found) if isinstance(found, str) else found
+
+    def _begin_reading(self, name: str) -> None:
+        self._reader.of_schedd(name)
+        self._reader.now_s = int(self._context.now().timestamp())
+
+    def sample(self) -> Iterator[bytes]:
+        """No ads: the schedds' names are learned from their answers."""
+        return iter(())
 
     def check(self) -> Iterator[Finding]:
         """Asks each schedd for one job; see `Source.check`."""
@@ -172,7 +189,7 @@ class CondorHistory:
 
     def _poll(self, name: str, before: Reached | None) -> Iterator[tuple[Batch, Reached]]:
         at = before or self._begin(name)
-        anchor = at.anchor
+        anchor = at.anchor if at.anchor and _ANCHOR.fullmatch(at.anchor) else None
 
         def read(window: Window) -> Iterator[Part]:
             nonlocal anchor
@@ -197,11 +214,12 @@ class CondorHistory:
     def _window(self, name: str, asked: _Asked) -> Iterator[Part]:
         """Reads a window."""
         window, elapsed_s = asked.window, stopwatch()
-        wanted = f"EnteredCurrentStatus >= {window.begin} && EnteredCurrentStatus < {window.end}"
+        self._begin_reading(name)
+        wanted = " || ".join(f"({end} >= {window.begin} && {end} < {window.end})" for end in _ENDS)
         if asked.removed_only:
-            wanted = f"{wanted} && JobStatus == 3"
+            wanted = f"({wanted}) && JobStatus == 3"
         if self._section.constraint:
-            wanted = f"{wanted} && ({self._section.constraint})"
+            wanted = f"({wanted}) && ({self._section.constraint})"
         if asked.anchor is not None:
             wanted = f"({wanted}) || GlobalJobId == {asked.anchor}"
         with self._asked(name, wanted) as found:
@@ -218,8 +236,9 @@ class CondorHistory:
     def _take(self, batch: Batch, raw: bytes, name: str, asked: _Asked) -> None:
         of, left_at = _GLOBAL_JOB_ID.search(raw), left_queue(raw)
         if of is not None:
-            asked.newest = of[1].decode(errors="replace")
-            if asked.newest == asked.anchor:
+            found_id = of[1].decode(errors="replace")
+            asked.newest = found_id if _ANCHOR.fullmatch(found_id) else asked.newest
+            if found_id == asked.anchor:
                 asked.anchor = None
                 if left_at < asked.window.begin:
                     return
@@ -230,13 +249,24 @@ class CondorHistory:
             reason = f"the ad is larger than {command.AD_LIMIT_BYTES} bytes"
             batch.unreadable.append(Unreadable(raw[: 2**16], where, reason))
             return
-        found = self._reader.job(raw, where)
+        found = guarded(self._reader.job, raw, where)
         if isinstance(found, Job):
             batch.jobs.append(found)
         elif isinstance(found, Unreadable):
-            batch.unreadable.append(found)
+            if self._is_new(raw):
+                batch.unreadable.append(found)
         elif left_at >= asked.new_from:
             batch.filtered[found] = batch.filtered.get(found, 0) + 1
+
+    def _is_new(self, raw: bytes) -> bool:
+        """Whether an ad was not reported before: windows overlap."""
+        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        if digest in self._reported:
+            return False
+        if len(self._reported) >= _REPORTED_LIMIT:
+            self._reported.clear()
+        self._reported[digest] = None
+        return True
 
     def _asked(self, name: str, wanted: str, *more: str) -> AbstractContextManager[command.Answer]:
         section = self._section

@@ -1,32 +1,40 @@
-"""Makes jobs of ads: which ran, from when to when, and what in an ad can be believed.
+"""Makes jobs of ads: who ran, from when to when, and what in an ad can be believed.
 
-A user can write most attributes of his own ad (`+CompletionDate = 5` in the submit file). The
-schedd alone writes `GlobalJobId` (with the time at which the job was made), `JobStatus`,
-`LastJobStatus` and `EnteredCurrentStatus`; whatever starts a run overwrites
-`JobCurrentStartDate`, `LastRemoteWallClockTime`, `CpusProvisioned` and the CPU times. So:
+A job's owner can write most attributes of his own ad: in the submit file (`+CompletionDate = 5`),
+with `condor_qedit` while the job is in the queue, and with `condor_chirp` from inside of it. What
+is believed is decided in one module each:
 
-- Did it run? A job that completed did. One that was removed did if it was running or completed
-  just before, or if the schedd counted a start of it (`JobRunCount`, `NumShadowStarts`) at a time
-  that lies in its life.
-- Start of the last run: `JobCurrentStartDate`.
-- End of the last run: for a completed job the time at which it became so; for one removed while it
-  ran, the removal; for one removed later, `LastRemoteWallClockTime` after the start (and
-  `CompletionDate`, if it had completed); never `CompletionDate` alone.
-- The job that a job router made of another is the one that ran: the other is filtered, if nothing
-  here was ever matched to it.
+- `identity.py`: whose job it is, so that nobody takes the id of another's;
+- `proof.py`: whether it ran, by its contact with a machine;
+- `run_end.py`: when its last run began and ended, by a table of witnesses;
+- `usage.py`: cores, memory and CPU time.
 
-Source of the attributes' meaning: what a schedd of HTCondor 25.14 was seen to write, see
-`docs/htcondor.md`.
+What they do not believe is named in the field `Suspicious`. The job that a job router made of
+another is the one that ran: the other is filtered.
 """
 
-import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
 from collector.source import Job, Unreadable, Value
-from collector_htcondor.classad import AttributeReader, Texts
+from collector_htcondor import classad
+from collector_htcondor.classad import AttributeReader
+from collector_htcondor.identity import Identifiers, Identity
+from collector_htcondor.proof import on_a_slot, ran, uncounted
+from collector_htcondor.run_end import Run, last_run
+from collector_htcondor.texts import Texts, instant, number, unreadable
+from collector_htcondor.universes import TRANSFER_SHADOW, WITH_SLOT, Universes, filter_reason
+from collector_htcondor.usage import NO_DOUBTS, PARALLEL, USAGE, Doubts, doubts
+from collector_htcondor.witnesses import (
+    AGREE_S,
+    CLOCK_STEP_S,
+    COMPLETED,
+    REMOVED,
+    WITHOUT_SLOT,
+    WITNESSES,
+)
 
 Runs = Literal["last", "named", "total"]
 Suspicious = Literal["flag", "reject"]
@@ -37,42 +45,31 @@ ROUTED = "ran as a routed job"
 RUN_FIELDS = frozenset({"RunUserCpu", "RunSysCpu", "RunWallClockTime", "ScheddName", "Suspicious"})
 """Fields that this plugin adds to those of the ad; an ad's own of these names are not read."""
 
-_NEEDED = frozenset(
-    {
-        *("GlobalJobId", "JobStatus", "LastJobStatus", "EnteredCurrentStatus", "JobUniverse"),
-        *("JobStartDate", "JobCurrentStartDate", "CompletionDate", "JobRunCount"),
-        *("RemoteWallClockTime", "LastRemoteWallClockTime", "NumShadowStarts", "LastMatchTime"),
-        *("RoutedToJobId", "EpochWriteDate", "CpusProvisioned", "RemoteUserCpu", "RemoteSysCpu"),
-    }
+_NEEDED = (
+    WITNESSES
+    | USAGE
+    | {"EpochWriteDate", "GlobalJobId", "ClusterId", "ProcId", "QDate", "RoutedToJobId"}
 )
-_CUMULATIVE = frozenset({"CumulativeRemoteUserCpu", "CumulativeRemoteSysCpu"})
-IDENTITY = re.compile(rb'"(.+#\d+\.\d+#(\d{1,11}))"\Z')
-"""The text of a GlobalJobId: what is in its quotes, and the time at which the job was made."""
-_COMPLETED, _REMOVED = b"4", b"3"
-_ON_A_SLOT = frozenset((b"2", b"6", b"7"))
-"""Running, transferring output, suspended."""
-WITHOUT_SLOT = frozenset((b"7", b"12"))
-"""Scheduler and local universe: they run on the access point itself."""
-_PARALLEL = b"11"
 _OF_ONE_NODE = ("CpusProvisioned", "MemoryProvisioned")
 """Of a parallel job: its schedd writes none, its shadow those of the first node, its user any."""
-_UNSET = frozenset((b"0", b"-1", b"undefined"))
-_INSTANT_DIGITS = 11
-CLOCK_STEP_S = 3600
-"""How far the clock of an access point may have been set back during a job."""
-_CPU_FACTOR, _CPU_SLACK_S = 20, 3600
-"""CPU time beyond 20 times cores × wall-clock plus an hour is not what ran: without cgroups a
-job can use more cores than it was given, but not that."""
+_CORES_BY_REQUEST = frozenset((b"9", PARALLEL))
+_WRITTEN = re.compile(rb" CurrentTime ?= ?(\d{1,11})\Z")
+LONG_AGO, FOR_EVER = 10**9, 2**40
+_YEARS_S = 10 * 365 * 86400
 
 
 class JobReader:
     """Turns the text of an ad into a Job, or into the reason why it is none."""
+
+    expected_id = '"<schedd>#<cluster>.<proc>#<time>", or ClusterId, ProcId and QDate'
 
     def __init__(
         self,
         fields: Iterable[str] | None,
         runs: Runs = "last",
         suspicious: Suspicious = "flag",
+        universes: Universes = WITH_SLOT,
+        identifiers: Identifiers | None = None,
     ) -> None:
         """Prepares.
 
@@ -81,87 +78,176 @@ class JobReader:
             runs: whether a job stands for its last run, or for all its runs together.
             suspicious: whether a job with impossible values is recorded with the field
                 `Suspicious` that names them, or unreadable.
+            universes: those whose jobs are accounted.
+            identifiers: know the schedds whose jobs these are.
         """
         self._total = runs == "total"
         self._rejects = suspicious == "reject"
-        needed = _NEEDED | _CUMULATIVE if self._total else _NEEDED
+        self._universes = frozenset(universes)
+        self.identifiers = Identifiers() if identifiers is None else identifiers
+        self.of_schedd("")
+        self.now_s = 0
+        """When the ads are read, in epoch seconds; 0 where that is not known."""
+        self.left: dict[str, int] | None = None
+        """To fill: a job's id → all its runs that began before this epoch second are over."""
         wanted = set(() if fields is None else fields) - RUN_FIELDS
         self._wanted = (
             None if fields is None else [(name, name.encode()) for name in sorted(wanted)]
         )
-        self._reader = AttributeReader(needed | wanted, everything=fields is None)
+        self._reader = AttributeReader(_NEEDED | wanted, everything=fields is None)
         add = RUN_FIELDS if fields is None else RUN_FIELDS.intersection(fields)
         self._add_runtime = "RunWallClockTime" in add
         self._add_schedd = "ScheddName" in add
+        self._add_suspicious = "Suspicious" in add
         self._add_cpu = [
             (name, b"Remote" + name[3:].encode()) for name in sorted(add) if name.endswith("Cpu")
         ]
+
+    def of_schedd(self, name: str) -> None:
+        """Says whose ads follow: a schedd's name, "" for the one of this machine."""
+        self._identifier = self.identifiers.of(name)
 
     def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
         """Makes a job of one ad.
 
         Args:
             raw: the ad; each of its lines after a newline.
-            where: where it stands.
+            where: where it is.
 
         Returns:
             The job; or what is wrong with the ad; or why it is not accounted.
         """
         texts = self._reader.texts(raw)
-        get = texts.get
-        identity = IDENTITY.match(get(b"GlobalJobId", b""))
-        status = get(b"JobStatus")
+        entered = instant(texts.get(b"EnteredCurrentStatus"))
+        latest = self._latest(texts, raw, entered)
+        known = latest if latest > LONG_AGO else FOR_EVER
+        identity = self._identifier.identify(texts, raw, known)
         if identity is None:
-            return unreadable(raw, where, texts, b"GlobalJobId", '"<schedd>#<job>#<time>"')
-        if status != _COMPLETED and status != _REMOVED:  # noqa: PLR1714 - the hot path
-            return unreadable(raw, where, texts, b"JobStatus", "3 (removed) or 4 (completed)")
-        made, entered = int(identity[2]), instant(get(b"EnteredCurrentStatus"))
-        earliest = made - CLOCK_STEP_S
-        if not 0 < earliest <= entered:
-            expected = f"a time after {made}, when the job was made"
-            return unreadable(raw, where, texts, b"EnteredCurrentStatus", expected)
-        universe = get(b"JobUniverse")
-        if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
-            return ROUTED
-
-        start = instant(get(b"JobCurrentStartDate"))
-        in_life = earliest <= start <= entered + CLOCK_STEP_S
-        stop = entered
-        if status == _REMOVED and (before := get(b"LastJobStatus")) not in _ON_A_SLOT:
-            if before != _COMPLETED and not (
-                in_life and (instant(get(b"JobRunCount")) or instant(get(b"NumShadowStarts")))
-            ):
-                return NEVER_STARTED
-            last_s = _number(get(b"LastRemoteWallClockTime", get(b"RemoteWallClockTime"))) or 0
-            stop = round(min(entered, start + last_s))
-            completed = instant(get(b"CompletionDate"))
-            if before == _COMPLETED and stop < completed <= entered:
-                stop = completed
-        if not in_life:
-            expected = f"a time between {made} and {entered}, the job's life, since it ran"
-            return unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
-        stop = max(start, stop)
-
-        wrong = impossible(texts, start, stop, made, entered)
-        if wrong and self._rejects:
-            return Unreadable(raw, where, f"impossible values, which a user can set: {wrong}")
+            return unreadable(raw, where, texts, b"GlobalJobId", self.expected_id)
+        if self.left is not None:
+            self.left[identity.job_id] = FOR_EVER
+        contradicted: list[str] = ["GlobalJobId"] if identity.forged else []
+        earliest = identity.made - CLOCK_STEP_S
+        run = _agreed(texts, earliest, entered)
+        if run is None:
+            found = self._look_closer(texts, raw, where, identity, latest, contradicted)
+            if not isinstance(found, Run):
+                return found
+            run = found
+        elif reason := filter_reason(texts.get(b"JobUniverse"), self._universes):
+            return reason
+        start, stop = run.start, run.stop
         if self._total:
-            first = instant(get(b"JobStartDate"))
-            if not earliest <= first <= start:
-                first = start if get(b"JobRunCount") == b"1" else made
-            all_s = _number(get(b"RemoteWallClockTime")) or 0
-            start = round(min(start, max(first, stop - all_s)))
+            start = _start_of_all(texts, start, stop, identity.made, earliest)
+        wrong = self._doubts(texts, run, identity.made, max(entered, run.stop))
+        return self._made(texts, raw, where, identity, run, start, contradicted, wrong)
+
+    def _made(
+        self,
+        texts: Texts,
+        raw: bytes,
+        where: str,
+        identity: Identity,
+        run: Run,
+        start: int,
+        contradicted: list[str],
+        wrong: Doubts,
+    ) -> Job | Unreadable:
+        """The job of a run; `start` is that of its record."""
+        try:
+            fields = self._fields(texts, raw, run.stop - start, identity.schedd, wrong)
+        except ValueError as error:
+            return Unreadable(raw, where, str(error))
+        names = ""
+        if contradicted or run.contradicted or wrong is not NO_DOUBTS:
+            names = ", ".join(dict.fromkeys([*contradicted, *run.contradicted, *wrong.names]))
+            if names and self._rejects:
+                reason = f"impossible values, which a user can set: {names}"
+                return Unreadable(raw, where, reason)
+            if names and self._add_suspicious:
+                fields["Suspicious"] = names
         return Job(
-            id=identity[1].decode(errors="replace"),
+            id=self._id_of(identity, texts, run.start),
             start_at=datetime.fromtimestamp(start, UTC),
-            stop_at=datetime.fromtimestamp(stop, UTC),
-            fields=self._fields(texts, raw, stop - start, wrong),
+            stop_at=datetime.fromtimestamp(run.stop, UTC),
+            fields=fields,
             raw=raw,
             where=where,
-            suspicious=bool(wrong),
+            suspicious=bool(names),
         )
 
-    def _fields(self, texts: Texts, raw: bytes, runtime_s: int, wrong: str) -> dict[str, Value]:
+    def _id_of(self, identity: Identity, texts: Texts, start: int) -> str:  # noqa: ARG002
+        """The id of a run; that of its job."""
+        return identity.job_id
+
+    def _latest(self, texts: Texts, raw: bytes, entered: int) -> int:
+        """The epoch second after which nothing in an ad happened: when it was written, or read."""
+        written = _WRITTEN.search(raw, max(raw.rfind(b"\n*** "), 0))
+        if written is not None:
+            return int(written[1])
+        return max(self.now_s, entered, instant(texts.get(b"JobFinishedHookDone")))
+
+    def _look_closer(
+        self,
+        texts: Texts,
+        raw: bytes,
+        where: str,
+        identity: Identity,
+        latest: int,
+        contradicted: list[str],
+    ) -> Run | Unreadable | str:
+        """The last run of an ad whose witnesses do not all agree, or why there is none."""
+        if texts.get(b"ProcId", b"").startswith(b"-"):
+            return TRANSFER_SHADOW
+        earliest, made = identity.made - CLOCK_STEP_S, identity.made
+        slot = on_a_slot(texts, earliest)
+        if slot and texts.get(b"JobUniverse") in WITHOUT_SLOT:
+            texts[b"JobUniverse"] = b"5"  # a local job has no claim on a machine
+            contradicted.append("JobUniverse")
+        if reason := filter_reason(texts.get(b"JobUniverse"), self._universes):
+            return reason
+        if _was_routed(texts, earliest):
+            return ROUTED
+        status, entered = texts.get(b"JobStatus"), instant(texts.get(b"EnteredCurrentStatus"))
+        if status not in (COMPLETED, REMOVED):
+            if not slot:
+                return unreadable(raw, where, texts, b"JobStatus", "3 (removed) or 4 (completed)")
+            contradicted.append("JobStatus")
+        if not 0 < earliest <= entered:
+            if not slot:
+                expected = f"a time after {made}, when the job was made"
+                return unreadable(raw, where, texts, b"EnteredCurrentStatus", expected)
+            contradicted.append("EnteredCurrentStatus")
+        if slot:
+            contradicted += uncounted(texts)
+        elif not ran(
+            texts,
+            earliest,
+            latest + CLOCK_STEP_S,
+            new_release=classad.attribute(raw, "CondorVersion") is not None,
+        ):
+            return NEVER_STARTED
+        run = last_run(texts, earliest, latest)
+        if run is None and slot:
+            contradicted.append("GlobalJobId")  # its time is after the run
+            run = last_run(texts, latest - _YEARS_S, latest)
+        if run is None:
+            expected = f"a time between {made} and {latest}, the job's life, since it ran"
+            return unreadable(raw, where, texts, b"JobCurrentStartDate", expected)
+        return run
+
+    def _doubts(self, texts: Texts, run: Run, made: int, latest: int) -> Doubts:
+        start = min(made, run.start) if self._total else run.start
+        return doubts(texts, start, run.stop, made, latest)
+
+    def _fields(
+        self, texts: Texts, raw: bytes, runtime_s: int, schedd: str, wrong: Doubts = NO_DOUBTS
+    ) -> dict[str, Value]:
+        """The wanted fields of a run.
+
+        Raises:
+            ValueError: when an ad says of cores what cannot be computed.
+        """
         wanted = self._wanted
         if wanted is None:
             wanted = [
@@ -172,71 +258,83 @@ class JobReader:
         fields = self._reader.values(texts, raw, wanted)
         for name, last in self._add_cpu:
             text = texts.get(b"Cumulative" + last) if self._total else None
-            found = _number(text if text is not None else texts.get(last))
+            found = number(text if text is not None else texts.get(last))
+            if last in wrong.instead:
+                found = wrong.instead[last]
             if found is not None:
                 fields[name] = found
         if self._add_runtime:
             fields["RunWallClockTime"] = runtime_s
         if self._add_schedd:
-            schedd = texts[b"GlobalJobId"][1:].rsplit(b"#", 2)[0]
-            fields["ScheddName"] = schedd.decode(errors="replace")
-        if wrong:
-            fields["Suspicious"] = wrong
-            if "CpusProvisioned" in wrong:
-                fields.pop("CpusProvisioned", None)
-        if texts.get(b"JobUniverse") == _PARALLEL:
+            fields["ScheddName"] = schedd
+        if texts.get(b"JobUniverse") == PARALLEL:
             for name in _OF_ONE_NODE:
                 fields.pop(name, None)
+        for key, value in wrong.instead.items():
+            name = key.decode()
+            if value is not None and name in fields:
+                fields[name] = value
+            else:
+                fields.pop(name, None)
+        if "CpusProvisioned" not in fields and "RequestCpus" not in fields:
+            _refuse_unknown_cores(texts)
         return fields
 
 
-def impossible(texts: Texts, start: int, stop: int, made: int, entered: int) -> str:
-    """The attributes whose values cannot be what the schedd or a run wrote."""
+def _agreed(texts: Texts, earliest: int, entered: int) -> Run | None:
+    """The run of a completed job all of whose witnesses agree, as of nearly all; else None."""
     get = texts.get
-    wrong = []
-    earliest, latest = made - CLOCK_STEP_S, entered + CLOCK_STEP_S
-    for name, usual in (
-        (b"CompletionDate", b"EnteredCurrentStatus"),
-        (b"JobStartDate", b"JobCurrentStartDate"),
+    began = get(b"JobCurrentStartDate")
+    if (
+        began is None
+        or get(b"JobStatus") != COMPLETED
+        or began != get(b"LastMatchTime")
+        or get(b"JobUniverse") in WITHOUT_SLOT
+        or get(b"JobRunCount") == b"0"
+        or get(b"NumShadowStarts") == b"0"
+        or b"StartdPrincipal" not in texts
+        or b"RoutedToJobId" in texts
     ):
-        text = get(name)
-        if text is None or text == get(usual) or text in _UNSET:
-            continue
-        if not earliest <= instant(text) <= latest:
-            wrong.append(name.decode())
-    if (_number(get(b"RemoteWallClockTime")) or 0) > latest - made:
-        wrong.append("RemoteWallClockTime")
-    cores = get(b"CpusProvisioned")
-    if cores is not None and get(b"JobUniverse") in WITHOUT_SLOT:
-        wrong.append("CpusProvisioned")
-    for name in (b"RemoteUserCpu", b"RemoteSysCpu"):
-        text = get(name)
-        if text is not None and text != b"0.0":
-            limit_s = _CPU_FACTOR * max(instant(cores), 1) * (stop - start) + _CPU_SLACK_S
-            if (_number(text) or 0) > limit_s:
-                wrong.append(name.decode())
-    return ", ".join(wrong)
-
-
-def unreadable(raw: bytes, where: str, texts: Texts, name: bytes, expected: str) -> Unreadable:
-    text = texts.get(name)
-    shown = "is missing" if text is None else f"is {text[:60].decode(errors='replace')}"
-    return Unreadable(raw, where, f"{name.decode()} {shown}; expected {expected}")
-
-
-def instant(text: bytes | None) -> int:
-    """An instant in epoch seconds, or a count; 0 for what is none."""
-    if text is not None and text.isdigit() and len(text) <= _INSTANT_DIGITS:
-        return int(text)
-    return 0
-
-
-def _number(text: bytes | None) -> float | None:
-    """A finite number that is not negative; None for what is none."""
-    if text is None:
         return None
-    try:
-        found = float(text)
-    except ValueError:
+    start, lasted_s = instant(began), number(get(b"LastRemoteWallClockTime"))
+    if (
+        lasted_s is None
+        or not earliest <= start <= entered
+        or not 0 <= entered - instant(get(b"LastJobLeaseRenewal")) <= AGREE_S
+        or not -AGREE_S <= start + lasted_s - entered <= AGREE_S
+        or not instant(get(b"ActivationDuration")) <= lasted_s + AGREE_S
+    ):
         return None
-    return found if 0 <= found < math.inf else None
+    return Run(start, entered)
+
+
+def _was_routed(texts: Texts, earliest: int) -> bool:
+    """Whether what the ad says of a run is that of the job that a router made of it.
+
+    A router copies the start of that run, but neither match nor contact: those are missing, or of
+    an earlier run here.
+    """
+    if b"RoutedToJobId" not in texts or texts.get(b"JobUniverse") != b"5":
+        return False
+    start = instant(texts.get(b"JobCurrentStartDate"))
+    matched = instant(texts.get(b"LastMatchTime"))
+    contact = instant(texts.get(b"LastJobLeaseRenewal"))
+    if matched >= max(start - AGREE_S, 1) or contact >= max(start, 1):
+        return False
+    return not on_a_slot(texts, earliest) or (matched >= earliest and contact >= earliest)
+
+
+def _start_of_all(texts: Texts, start: int, stop: int, made: int, earliest: int) -> int:
+    """The start of a record that is as long as all runs of the job were together."""
+    first = instant(texts.get(b"JobStartDate"))
+    if not earliest <= first <= start:
+        first = start if texts.get(b"JobRunCount") == b"1" else made
+    all_s = number(texts.get(b"RemoteWallClockTime")) or 0
+    return round(min(start, max(first, stop - all_s)))
+
+
+def _refuse_unknown_cores(texts: Texts) -> None:
+    asked = texts.get(b"RequestCpus")
+    if asked is not None and texts.get(b"JobUniverse") in _CORES_BY_REQUEST:
+        shown = asked[:60].decode(errors="replace")
+        raise ValueError(f"RequestCpus is {shown}, whose value is not known; nor are other cores")

@@ -11,6 +11,7 @@ minute: a file that is put back with an older time is not read. After the clock 
 files are read once more.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ from collector.source import (
     Lag,
     SourceError,
     Unreadable,
+    guarded,
 )
+from collector_htcondor import places
 from collector_htcondor.checkpoint import understood
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.rotation import left_queue
@@ -38,6 +41,7 @@ _NAME = re.compile(r"history\.\d+\.\d+")
 _BATCH_FILES = 1000
 _SLACK_NS = 60 * 10**9
 """How much later than its time of writing a file may appear under its name."""
+_SAMPLE_FILES = 300
 _LIMIT_BYTES = 64 * 2**20
 _NS = 10**9
 
@@ -70,11 +74,11 @@ class PerJobDirectory:
         if self._section.remove:
             at.read = self._remove(at.read, files)
         new = self._new(files, at)
-        done = 0
+        done = vanished = 0
         for some in _batches(new):
             batch = Batch()
             for file in some:
-                self._take(batch, file)
+                vanished += not self._take(batch, file)
                 at.read[file.name] = file.written_ns
             at.until_ns = max(at.until_ns, min(some[-1].written_ns, self._now_ns()))
             if not self._section.remove:
@@ -85,7 +89,18 @@ class PerJobDirectory:
             batch.checkpoint = msgspec.to_builtins(at)
             yield batch
             if self._context.stop.is_set():
-                return
+                break
+        self._log_vanished(vanished)
+
+    def _log_vanished(self, vanished: int) -> None:
+        if vanished:
+            self._context.log.error(
+                "per-job history files vanished before they were read; their jobs are lost",
+                files=vanished,
+                path=str(self._folder),
+                hint="another program removes these files: give each its own copy, or let it "
+                "remove only what is older than a day",
+            )
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         """By the oldest file that is not read; HTCondor removes none. See `Source.lag`."""
@@ -112,8 +127,18 @@ class PerJobDirectory:
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of a file's text; see `Source.parse`."""
-        found = self._reader.job(raw, where)
+        self._reader.now_s = self._now_ns() // _NS
+        if not raw:  # it could not be read then
+            raw = _text(Path(where))[0] or b""
+        found = guarded(self._reader.job, raw, where)
         return Unreadable(raw, where, found) if isinstance(found, str) else found
+
+    def sample(self) -> Iterator[bytes]:
+        """Some files, in which the schedd's name is looked up."""
+        with contextlib.suppress(SourceError):
+            for file in self._files()[-_SAMPLE_FILES:]:
+                raw, _ = _text(self._folder / file.name)
+                yield raw or b""
 
     def check(self) -> Iterator[Finding]:
         """Looks at the directory; see `Source.check`."""
@@ -149,10 +174,9 @@ class PerJobDirectory:
                         status = entry.stat(follow_symlinks=False)
                         found.append(_File(status.st_mtime_ns, entry.name, status.st_size))
         except OSError as error:
-            raise SourceError(
-                f"{self._folder}: cannot be read: {error.strerror}; expected what "
-                "`condor_config_val PER_JOB_HISTORY_DIR` says on the machine of the schedd"
-            ) from error
+            if isinstance(error, FileNotFoundError):
+                raise SourceError(places.missing(self._folder, "per_job")) from error
+            raise SourceError(f"{self._folder}: cannot be read: {error.strerror}") from error
         return sorted(found)
 
     def _begin(self, checkpoint: Checkpoint | None) -> _Checkpoint:
@@ -186,10 +210,11 @@ class PerJobDirectory:
             if read.get(file.name) != file.written_ns:
                 continue
             try:
-                if file.size_bytes > _LIMIT_BYTES:
+                path = self._folder / file.name
+                if file.size_bytes > _LIMIT_BYTES or not os.access(path, os.R_OK):
                     kept[file.name] = file.written_ns
                 else:
-                    (self._folder / file.name).unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
                     removed.add(file.name)
             except OSError as error:
                 if not kept:
@@ -202,40 +227,46 @@ class PerJobDirectory:
         files[:] = [file for file in files if file.name not in removed]
         return kept
 
-    def _take(self, batch: Batch, file: _File, period: range | None = None) -> None:
+    def _take(self, batch: Batch, file: _File, period: range | None = None) -> bool:
+        """Reads a file into a batch; False if it was there when it was listed, and is not now."""
         path = self._folder / file.name
-        raw = _text(path)
+        raw, failed = _text(path)
         if raw is None:
-            return
+            if not failed:
+                return False
+            batch.unreadable.append(Unreadable(b"", str(path), failed))
+            return True
         found: Job | Unreadable | str
         if file.size_bytes > _LIMIT_BYTES:
             reason = f"the ad is larger than {_LIMIT_BYTES} bytes; its file is left in place"
             found = Unreadable(raw[: 2**16], str(path), reason)
         else:
-            found = self._reader.job(raw, str(path))
+            self._reader.now_s = max(self._now_ns(), file.written_ns) // _NS
+            found = guarded(self._reader.job, raw, str(path))
         if isinstance(found, Job):
             batch.jobs.append(found)
         elif period is not None and (left_queue(raw) or file.written_ns // _NS) not in period:
-            return
+            return True
         elif isinstance(found, Unreadable):
             batch.unreadable.append(found)
         else:
             batch.filtered[found] = batch.filtered.get(found, 0) + 1
+        return True
 
 
 def _batches(files: list[_File]) -> Iterator[list[_File]]:
     return (files[at : at + _BATCH_FILES] for at in range(0, len(files), _BATCH_FILES))
 
 
-def _text(path: Path) -> bytes | None:
-    """The ad of a file, each line after a newline; None if it was removed meanwhile."""
+def _text(path: Path) -> tuple[bytes | None, str]:
+    """The ad of a file, each line after a newline; or None, and why unless it was removed."""
     try:
         with path.open("rb") as stream:
-            return b"\n" + stream.read(_LIMIT_BYTES).strip(b"\n")
+            return b"\n" + stream.read(_LIMIT_BYTES).strip(b"\n"), ""
     except FileNotFoundError:
-        return None
+        return None, ""
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        return None, f"cannot be read: {error.strerror}; the schedd writes these files for all"
 
 
 def _shown(ns: int) -> str:

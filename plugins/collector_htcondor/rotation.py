@@ -16,7 +16,7 @@ when it is full, and is removed some rotations later. So:
 
 The banner's `Offset` is where the last line began when the ad was appended: normally the banner
 before it. If so the ad was appended to an intact file, and is one whole ad; if not, `Ad.intact` is
-False and `torn.py` looks closer.
+False and `torn_ads.py` looks closer.
 
 A crash leaves nothing here: positions are the caller's to keep.
 """
@@ -71,6 +71,12 @@ class Position(msgspec.Struct, forbid_unknown_fields=True):
     """The file was rotated and read to its end."""
     left: int = 0
     """When the last job read from it left the queue, in epoch seconds; 0 where it does not say."""
+    size_bytes: int = 0
+    """Of an ended file: how long it was. A shadow that had it open may still append to it."""
+
+    def has_more(self, size_bytes: int) -> bool:
+        """Whether there may be more to read in the file, which is so long now."""
+        return not self.ended or (0 < self.size_bytes < size_bytes)
 
 
 class Piece(msgspec.Struct):
@@ -142,7 +148,7 @@ def read(file: File, position: Position) -> Iterator[Piece]:
 
 def continues(file: File, position: Position) -> bool:
     """Whether a position lies in the file as it is: at the end of a banner line."""
-    if position.ended or position.at == 0:
+    if not position.has_more(file.size_bytes) or position.at == 0:
         return True
     with file.path.open("rb") as stream:
         stream.seek(position.banner_at)
@@ -169,7 +175,7 @@ def unread(file: File, position: Position, now: float) -> float | None:
     Raises:
         OSError: when the file cannot be read, or is gone.
     """
-    if position.ended or file.size_bytes <= position.at:
+    if not position.has_more(file.size_bytes) or file.size_bytes <= position.at:
         return None
     with file.path.open("rb") as stream:
         written = os.fstat(stream.fileno()).st_mtime
@@ -242,5 +248,6 @@ def _read(stream: BinaryIO, file: File, position: Position) -> Iterator[Piece]:
             left = left_queue(ads[-1].raw) or left
             yield Piece(file.path, ads, Position(file.head, at, banner_at, left=left))
     if file.rotated:
-        ended = Position(file.head, at, banner_at, ended=True, left=left)
+        size_bytes = at + hole_bytes + len(tail) - 1
+        ended = Position(file.head, at, banner_at, True, left, size_bytes)
         yield Piece(file.path, [], ended, tail[1:])

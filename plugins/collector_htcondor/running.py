@@ -1,17 +1,18 @@
 """Records runs when they begin, from `condor_q`, and sees that each gets its stop time.
 
-The run's id is made so that the accounting which tells its end makes the same: the job's id for its
-first run, with its start behind for a further one. So the end of a run comes, in this order, from
+The run's id is made so that the accounting which has its end makes the same: the job's id for its
+first run, with its start appended for a further one. So the end of a run comes, in this order, from
 
 - the history or the epoch history: the exact end, with the usage;
-- the queue, for a job that is not running any more but still there. It completed (its ad is
-  already what the history will have), or was evicted or held: `LastRemoteWallClockTime` after the
-  start of that run. With `mode: epochs` this is left to the epoch history;
-- nothing at all, when a further run began before the next poll, or the history never tells (it was
-  rotated away; a shadow was killed, with `mode: epochs`): then the last poll that saw the run is
-  its end, after a day of waiting in the second case, and this is told.
+- the queue, for a job that is not running any more but still there: what the table of `run_end.py`
+  makes of its ad. With `mode: epochs` this waits for the epoch history, for `EPOCH_WAIT_S`;
+- the last poll that saw the run: when the history proves that its job is over and says nothing of
+  this run, when a further run began between two polls, or when nothing is heard of it for a day.
 
-A checkpoint holds the open runs, so a crash forgets none. A `condor_q` that fails changes nothing.
+No end is earlier than the last poll that saw the run on its machine (by the schedd's own clock,
+`ServerTime`): not even a history that its
+job's owner has edited can hide what was seen. A checkpoint holds the open runs, so a crash forgets
+none. A `condor_q` that fails changes nothing.
 """
 
 import re
@@ -20,16 +21,34 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from collector.source import Batch, Checkpoint, Context, Job, SourceError, Stop, Unreadable
+from collector.source import (
+    Batch,
+    Context,
+    Job,
+    SourceError,
+    Unreadable,
+    guarded,
+)
 from collector.source.command import StoppedError
 from collector_htcondor import classad, command
-from collector_htcondor.jobs import IDENTITY, WITHOUT_SLOT, JobReader, instant
+from collector_htcondor.identity import Identity, id_of_run
+from collector_htcondor.jobs import JobReader
+from collector_htcondor.open_runs import OpenRuns, Tracked, job_of
+from collector_htcondor.proof import on_a_slot
+from collector_htcondor.run_end import last_run
 from collector_htcondor.section import HTCondorSection
+from collector_htcondor.texts import Texts, instant
+from collector_htcondor.universes import filter_reason
+from collector_htcondor.usage import NO_DOUBTS, Doubts, named, provided
+from collector_htcondor.witnesses import CLOCK_STEP_S, WITHOUT_SLOT, start_of_run
 
 WHERE = "condor_q"
+EPOCH_WAIT_S = 600
+"""How long an epoch ad is waited for, after the queue has shown that its run is over."""
 _BATCH_RUNS = 1000
 _WAIT_S = 86400
 _RUNNING, _OVER = (b"2", b"6", b"7"), (b"3", b"4")
+_SAME_S = 2
 _GROWS = re.compile(
     r"(?i)Run(UserCpu|SysCpu|WallClockTime)|(Cumulative)?Remote(UserCpu|SysCpu|WallClockTime)|"
     r"ResidentSetSize.*|ProportionalSetSize.*|MemoryUsage|ImageSize.*|DiskUsage.*|CpusUsage"
@@ -40,64 +59,75 @@ _GROWS = re.compile(
 class RunReader(JobReader):
     """Makes jobs of the ads of a history, each named after its last run."""
 
-    def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
-        """Makes a job of one ad; see `JobReader.job`."""
-        found = super().job(raw, where)
-        if isinstance(found, Job):
-            found.id = _id_of(raw, found.id, int(found.start_at.timestamp()))
-        return found
+    def _id_of(self, identity: Identity, texts: Texts, start: int) -> str:
+        return id_of_run(identity.job_id, texts, start)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the ad of a job in the queue says of its current or last run."""
+
+    job_id: str
+    run_id: str
+    start: int
+    at: int
+    """When the queue was asked, by the schedd's clock if it says so; epoch seconds."""
+    earliest: int
+    runs: bool
+    texts: Texts
 
 
 class QueueReader(JobReader):
     """Makes jobs without a stop time of the ads of jobs that run."""
 
+    def seen(self, raw: bytes) -> Seen | None:
+        """What an ad says of a run; None for one that has none, or whose job has no identity."""
+        texts = self._reader.texts(raw)
+        at = instant(texts.get(b"ServerTime")) or self.now_s
+        identity = self._identifier.identify(texts, raw, at)
+        if identity is None:
+            return None
+        earliest = identity.made - CLOCK_STEP_S
+        start, _ = start_of_run(texts, earliest, at)
+        if not start:
+            return None
+        run_id = id_of_run(identity.job_id, texts, start)
+        runs = texts.get(b"JobStatus") in _RUNNING
+        return Seen(identity.job_id, run_id, start, at, earliest, runs, texts)
+
     def job(self, raw: bytes, where: str) -> Job | Unreadable | str:
         """Makes a job of one ad; see `JobReader.job`."""
-        texts = self._reader.texts(raw)
-        identity = IDENTITY.match(texts.get(b"GlobalJobId", b""))
-        start = instant(texts.get(b"JobCurrentStartDate"))
-        if identity is None or not start or texts.get(b"JobStatus") not in _RUNNING:
+        seen = self.seen(raw)
+        if seen is None or not seen.runs:
             reason = "expected the ad of a running job, with GlobalJobId and JobCurrentStartDate"
             return Unreadable(raw, where, reason)
-        universe = texts.get(b"JobUniverse")
-        if b"RoutedToJobId" in texts and universe == b"5" and b"LastMatchTime" not in texts:
-            return "runs as a routed job"
-        spoofed = universe in WITHOUT_SLOT and b"CpusProvisioned" in texts
-        fields = self._fields(texts, raw, 0, "CpusProvisioned" if spoofed else "")
+        texts = seen.texts
+        if reason := filter_reason(texts.get(b"JobUniverse"), self._universes):
+            return reason
+        if not self._is_here(raw, seen):
+            return "runs as a routed job, or not at all"
+        instead = provided(texts)
+        wrong = Doubts(named(instead), instead) if instead else NO_DOUBTS
+        schedd = seen.job_id.rpartition("#")[0].rpartition("#")[0]
+        fields = self._fields(texts, raw, 0, schedd, wrong)
+        if wrong.names and self._add_suspicious:
+            fields["Suspicious"] = ", ".join(wrong.names)
         return Job(
-            id=_id_of(raw, identity[1].decode(errors="replace"), start),
-            start_at=datetime.fromtimestamp(start, UTC),
+            id=seen.run_id,
+            start_at=datetime.fromtimestamp(seen.start, UTC),
             stop_at=None,
             fields={name: value for name, value in fields.items() if not _GROWS.fullmatch(name)},
             raw=raw,
             where=where,  # not suspicious yet: it is counted once, with its end
         )
 
-
-class OpenRuns(msgspec.Struct, forbid_unknown_fields=True):
-    """The runs of one schedd whose end is not known."""
-
-    seen: int = 0
-    """When they were seen to run, in epoch seconds."""
-    runs: dict[str, int] = {}
-    """Job.id of a run → its start, in epoch seconds."""
-    gone: dict[str, int] = {}
-    """Those that are not in the queue any more → when they were seen last."""
-
-
-class Tracked(msgspec.Struct, forbid_unknown_fields=True):
-    """The checkpoint of a source that tracks running jobs."""
-
-    place: Checkpoint
-    """Of what the ends are read from."""
-    running: dict[str, OpenRuns] = {}
-    """By name of the schedd."""
-
-    def ended(self, run_id: str) -> None:
-        """Forgets a run, since its end is known."""
-        for of in self.running.values():
-            of.runs.pop(run_id, None)
-            of.gone.pop(run_id, None)
+    def _is_here(self, raw: bytes, seen: Seen) -> bool:
+        """Whether the run is here: not that of a routed job, nor what an owner made of a status."""
+        texts = seen.texts
+        if texts.get(b"JobUniverse") in WITHOUT_SLOT or on_a_slot(texts, seen.earliest):
+            return True
+        if abs(instant(texts.get(b"LastMatchTime")) - seen.start) > _SAME_S:
+            return b"RoutedToJobId" not in texts
+        return classad.attribute(raw, "CondorVersion") is None  # of a release without the traces
 
 
 class Running:
@@ -105,7 +135,9 @@ class Running:
 
     def __init__(self, section: HTCondorSection, context: Context, reader: JobReader) -> None:
         self._section, self._context, self._ended = section, context, reader
-        self._reader = QueueReader(context.fields)
+        self._reader = QueueReader(
+            context.fields, universes=section.universes, identifiers=reader.identifiers
+        )
         self._names = section.schedd_names or [""]
 
     def poll(self, at: Tracked) -> Iterator[Batch]:
@@ -129,12 +161,19 @@ class Running:
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of an ad of the queue."""
+        self._reader.now_s = self._now_s()
         over = classad.attribute(raw, "JobStatus") in _OVER
-        found = (self._ended if over else self._reader).job(raw, where)
+        found = guarded((self._ended if over else self._reader).job, raw, where)
         return Unreadable(raw, where, found) if isinstance(found, str) else found
 
+    def _now_s(self) -> int:
+        return int(self._context.now().timestamp())
+
     def _poll(self, name: str, at: Tracked) -> Iterator[Batch]:
-        section, now = self._section, int(self._context.now().timestamp())
+        section, now = self._section, self._now_s()
+        self._reader.now_s = self._ended.now_s = now
+        self._reader.of_schedd(name)
+        self._ended.of_schedd(name)
         arguments = [
             section.condor_q,
             *(["-pool", section.pool] if section.pool else []),
@@ -142,103 +181,123 @@ class Running:
             "-allusers",
             "-long",
             "-constraint",
-            "JobCurrentStartDate > 0"
+            "(JobCurrentStartDate > 0 || LastMatchTime > 0)"
             + (f" && ({section.constraint})" if section.constraint else ""),
         ]
-        of = at.running.setdefault(name, OpenRuns())
-        unseen = set(of.runs)
-        of_jobs: dict[str, list[str]] = {}
-        for run_id in of.runs:
-            of_jobs.setdefault(_job_of(run_id), []).append(run_id)
-        batch = Batch()
+        open_runs = at.running.setdefault(name, OpenRuns())
+        poll = _Poll(set(open_runs.runs), open_runs.by_job())
         with command.answer(arguments, section.timeout_s, self._context.stop) as found:
             for raw in found.ads():
-                self._look(batch, raw, of, unseen, of_jobs)
-                if len(batch.jobs) + len(batch.stops) >= _BATCH_RUNS:
-                    yield batch
-                    batch = Batch()
-        for run_id in unseen:
-            if run_id in of.runs:
-                of.gone.setdefault(run_id, of.seen)
-        for run_id, seen in list(of.gone.items()):
-            if seen < now - _WAIT_S:
-                self._give_up(batch, of, run_id, seen)
-        of.seen = now
-        yield batch
+                failed = guarded(lambda ad, _: self._look(poll, ad, open_runs), raw, WHERE)
+                if isinstance(failed, Unreadable):
+                    poll.batch.unreadable.append(failed)
+                if len(poll.batch.jobs) + len(poll.batch.stops) >= _BATCH_RUNS:
+                    yield poll.batch
+                    poll.batch = Batch()
+        for run_id in poll.unseen:
+            if run_id in open_runs.runs:
+                open_runs.gone.setdefault(run_id, open_runs.seen)
+        for run_id, seen in list(open_runs.gone.items()):
+            wait_s = EPOCH_WAIT_S if run_id in poll.over else _WAIT_S
+            if seen < now - wait_s:
+                self._give_up(poll.batch, open_runs, run_id)
+        open_runs.seen = now
+        yield poll.batch
 
-    def _look(
-        self,
-        batch: Batch,
-        raw: bytes,
-        of: OpenRuns,
-        unseen: set[str],
-        of_jobs: dict[str, list[str]],
-    ) -> None:
-        """Takes what the ad of a job that ran or runs says of its runs.
-
-        Args:
-            batch: to fill.
-            raw: the ad.
-            of: the open runs of its schedd.
-            unseen: those of them that no ad has shown to run.
-            of_jobs: those of them by job.
-        """
-        status = classad.attribute(raw, "JobStatus")
-        identity = IDENTITY.match(classad.attribute(raw, "GlobalJobId") or b"")
-        start = instant(classad.attribute(raw, "JobCurrentStartDate"))
-        if identity is None or not start:
+    def _look(self, poll: "_Poll", raw: bytes, open_runs: OpenRuns) -> None:
+        """Notes what the ad of a job that ran or runs says of its runs."""
+        seen = self._reader.seen(raw)
+        if seen is None:
             return
-        job_id = identity[1].decode(errors="replace")
-        run_id = _id_of(raw, job_id, start)
-        if status in _RUNNING:
-            unseen.discard(run_id)
-            of.gone.pop(run_id, None)
-            if run_id not in of.runs and isinstance(job := self._reader.job(raw, WHERE), Job):
-                of.runs[run_id] = start
-                batch.jobs.append(job)
-        if self._section.mode == "epochs":
-            return
-        last_s = instant((classad.attribute(raw, "LastRemoteWallClockTime") or b"").split(b".")[0])
-        if status not in _RUNNING and run_id in of.runs:
-            ended = self._ended.job(raw, WHERE) if status in _OVER else None
-            if isinstance(ended, Job):
-                batch.jobs.append(ended)
+        run_id = open_runs.same_run(seen.job_id, seen.run_id, seen.start)
+        if seen.runs:
+            poll.unseen.discard(run_id)
+            open_runs.gone.pop(run_id, None)
+            if run_id not in open_runs.runs:
+                job = self._reader.job(raw, WHERE)
+                if isinstance(job, Job):
+                    open_runs.runs[run_id] = seen.start
+                    poll.batch.jobs.append(job)
+            at = instant(seen.texts.get(b"ServerTime"))
+            lost = instant(seen.texts.get(b"JobDisconnectedDate"))
+            if run_id in open_runs.runs and at and not lost:
+                open_runs.seen_at[run_id] = at
+        elif run_id in open_runs.runs:
+            if self._section.mode == "epochs":
+                poll.over.add(run_id)
             else:
-                batch.stops.append(_stop(run_id, start + last_s))
-            del of.runs[run_id]
-            of.gone.pop(run_id, None)
-        for earlier in of_jobs.get(job_id, []):
-            began = of.runs.get(earlier, start)
-            if began < start:  # it ended, and the next run began, between two polls
-                exact = instant(classad.attribute(raw, "JobLastStartDate")) == began
-                if exact and 0 < last_s <= start - began:
-                    batch.stops.append(_stop(earlier, began + last_s))
-                    del of.runs[earlier]
-                    of.gone.pop(earlier, None)
+                self._end(poll.batch, open_runs, run_id, seen, raw)
+        for earlier in poll.of_jobs.get(seen.job_id, []):
+            began = open_runs.runs.get(earlier, seen.start)
+            if began < seen.start - _SAME_S:  # it ended, and the next began, between two polls
+                if self._section.mode == "epochs":
+                    poll.over.add(earlier)
                 else:
-                    self._give_up(batch, of, earlier, of.gone.get(earlier, of.seen))
+                    self._end_earlier(poll.batch, open_runs, earlier, seen)
 
-    def _give_up(self, batch: Batch, of: OpenRuns, run_id: str, seen: int) -> None:
-        """Takes the last time at which a run was seen for its end."""
-        start = of.runs.pop(run_id)
-        of.gone.pop(run_id, None)
-        batch.stops.append(_stop(run_id, max(start, seen)))
+    def _end(self, batch: Batch, open_runs: OpenRuns, run_id: str, seen: Seen, raw: bytes) -> None:
+        """Ends a run whose job is in the queue, and does not run any more."""
+        if seen.texts.get(b"JobStatus") in _OVER:
+            ended = self._ended.job(raw, WHERE)
+            if isinstance(ended, Job):
+                ended.id = run_id
+                open_runs.not_before_seen(ended)
+                batch.jobs.append(ended)
+                open_runs.forget(run_id)
+                return
+        run = last_run(seen.texts, seen.earliest, seen.at)
+        stop = seen.start if run is None else run.stop
+        batch.stops.append(open_runs.stop(run_id, min(stop, seen.at)))
+
+    def _end_earlier(self, batch: Batch, open_runs: OpenRuns, run_id: str, seen: Seen) -> None:
+        """Ends a run of a job that has begun another one since."""
+        began, get = open_runs.runs[run_id], seen.texts.get
+        vacated = instant(get(b"LastVacateTime"))
+        last_s = instant((get(b"LastRemoteWallClockTime") or b"").split(b".")[0])
+        if began < vacated <= seen.start:
+            batch.stops.append(open_runs.stop(run_id, vacated))
+        elif instant(get(b"JobLastStartDate")) == began and 0 < last_s <= seen.start - began:
+            batch.stops.append(open_runs.stop(run_id, began + last_s))
+        else:
+            self._give_up(batch, open_runs, run_id)
+
+    def _give_up(self, batch: Batch, open_runs: OpenRuns, run_id: str) -> None:
+        """Ends a run when it was seen last."""
+        batch.stops.append(open_runs.stop(run_id, 0))
         self._context.log.warning(
-            "the end of a run is not known; it is recorded as it was seen last",
+            "end of a run unknown; recorded as it was last seen",
             run=run_id,
             stop_at=batch.stops[-1].stop_at.isoformat(),
         )
 
+    def close(self, batch: Batch, at: Tracked, left: dict[str, int]) -> None:
+        """Ends the open runs of which the history proves that they are over, and says no more.
 
-def _job_of(run_id: str) -> str:
-    """The job's id: a further run's id has its start behind."""
-    return run_id.rpartition("#")[0] if run_id.count("#") > 2 else run_id  # noqa: PLR2004 - in a GlobalJobId
+        Args:
+            batch: that was read from the history; its jobs end their own runs.
+            at: the open runs.
+            left: job's id → all its runs that began before this epoch second are over.
+        """
+        for open_runs in at.running.values():
+            for job in batch.jobs:
+                start = int(job.start_at.timestamp())
+                job.id = open_runs.same_run(job_of(job.id), job.id, start)
+                if job.id in open_runs.runs:
+                    open_runs.not_before_seen(job)
+                    open_runs.forget(job.id)
+            for job_id, runs in open_runs.by_job().items():
+                for run_id in runs:
+                    if open_runs.runs[run_id] < left.get(job_id, 0):
+                        self._give_up(batch, open_runs, run_id)
 
 
-def _stop(run_id: str, epoch_s: int) -> Stop:
-    return Stop(run_id, datetime.fromtimestamp(epoch_s, UTC))
+class _Poll(msgspec.Struct):
+    """What one answer of a queue has shown so far."""
 
-
-def _id_of(raw: bytes, job_id: str, start: int) -> str:
-    first = classad.attribute(raw, "JobStartDate")
-    return job_id if first == b"%d" % start else f"{job_id}#{start}"
+    unseen: set[str]
+    """Open runs that no ad has shown to run."""
+    of_jobs: dict[str, list[str]]
+    """Open runs by job."""
+    over: set[str] = set()
+    """Open runs that do not run any more."""
+    batch: Batch = msgspec.field(default_factory=Batch)

@@ -8,6 +8,7 @@ import msgspec
 from collector.config import Positive, SourceSection, conflict, goes_with
 from collector.source.windows import WINDOW_KEYS, Duration, WindowSection
 from collector_htcondor.jobs import Runs, Suspicious
+from collector_htcondor.universes import WITH_SLOT, Universe
 
 _SPOOL = Path("/var/lib/condor/spool")
 Name = Annotated[str, msgspec.Meta(pattern=r"^[^\s-]\S*$")]
@@ -44,6 +45,13 @@ class HTCondorSection(WindowSection, kw_only=True):
     suspicious: Suspicious = "flag"
     """What becomes of a job with impossible values, which its user may have set: `flag` records it,
     with the field `Suspicious` naming them; `reject` puts it into the rejected table."""
+
+    universes: Annotated[list[Universe], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: list(WITH_SLOT)
+    )
+    """Which jobs are accounted, by universe: by default those that hold a slot, of this pool or of
+    another batch system (`grid`); not `scheduler` (DAGMan) and `local`, which run on the access
+    point. The others are filtered."""
 
     schedd_names: Annotated[list[Name], _COMMAND] = msgspec.field(default_factory=list)
     """With `mode: condor_history`: the schedds to ask, as `condor_status -schedd` names them; none:

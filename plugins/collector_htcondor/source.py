@@ -22,10 +22,12 @@ from collector.source import (
 from collector_htcondor.condor_history import CondorHistory
 from collector_htcondor.epochs import EpochReader
 from collector_htcondor.history import HistoryFiles
+from collector_htcondor.identity import Identifiers
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.modes import offers
+from collector_htcondor.open_runs import Tracked
 from collector_htcondor.per_job import PerJobDirectory
-from collector_htcondor.running import WHERE, Running, RunReader, Tracked
+from collector_htcondor.running import WHERE, Running, RunReader
 from collector_htcondor.section import HTCondorSection
 
 __all__ = ["HTCondorSection", "HTCondorSource"]
@@ -53,29 +55,41 @@ class HTCondorSource(Source):
             made = EpochReader
         elif keys.track_running or keys.run == "named":
             made = RunReader
-        reader = made(context.fields, keys.run, keys.suspicious)
+        identifiers = Identifiers(self._sample)
+        reader = made(context.fields, keys.run, keys.suspicious, keys.universes, identifiers)
+        self._reader = reader
         self._place = _PLACES.get(keys.mode, HistoryFiles)(keys, context, reader)
         self._running = Running(keys, context, reader)
+
+    def _sample(self) -> Iterator[bytes]:
+        return self._place.sample()
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         at = _tracked(checkpoint)
         if not self.section.track_running and not any(of.runs for of in at.running.values()):
             yield from self._place.poll(at.place)
             return
-        failed: SourceError | None = None
+        failed: list[SourceError] = []
+        left: dict[str, int] = {}
+        self._reader.left = left
         try:
             for batch in self._place.poll(at.place):
                 at.place = batch.checkpoint
-                for job in batch.jobs:
-                    at.ended(job.id)
+                self._running.close(batch, at, left)
+                left.clear()
                 batch.checkpoint = msgspec.to_builtins(at)
                 yield batch
         except SourceError as error:
-            failed = error  # of one schedd of several: the others' runs go on
+            failed.append(error)  # of one schedd of several: the others' runs go on
+        finally:
+            self._reader.left = None
         if self.section.track_running and not self.context.stop.is_set():
-            yield from self._running.poll(at)
-        if failed is not None:
-            raise failed
+            try:
+                yield from self._running.poll(at)
+            except SourceError as error:
+                failed.append(error)
+        if failed:
+            raise SourceError("; ".join(map(str, failed)))
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         return self._place.lag(_tracked(checkpoint).place)

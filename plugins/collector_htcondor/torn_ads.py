@@ -23,8 +23,12 @@ import msgspec
 from collector_htcondor import classad
 
 _BANNER = re.compile(
-    rb"(?:Offset = (-?\d+)|[A-Z]+) ClusterId ?= ?(\d+) ProcId ?= ?(\d+) "  # of history, of epochs
+    rb"(?:Offset = (-?\d+)|[A-Z]+) ClusterId ?= ?(\d+) ProcId ?= ?(-?\d+) "  # of history, of epochs
 )
+
+
+_APPENDED = 4
+"""How many lines a shadow appends to the ad of a job, at most."""
 
 
 class TornError(ValueError):
@@ -61,7 +65,7 @@ def whole(raw: bytes, at: int | None) -> Whole:
             begin = _second(raw, line) - 1
     found = Whole(b"\n" + raw[begin + 1 :], begin)
     names = classad.names(found.raw)
-    if len(set(names)) != len(names):
+    if len(set(names)) != len(names) and not (banner[1] is None and _appended_to(names)):
         raise TornError(
             "an attribute stands twice: two ads ran together, and its banner's Offset does not "
             "say where the second begins"
@@ -70,6 +74,15 @@ def whole(raw: bytes, at: int | None) -> Whole:
         if classad.attribute(found.raw, name) != expected:
             raise TornError(f"its {name} is not the one of its banner ({expected.decode()})")
     return found
+
+
+def _appended_to(names: list[bytes]) -> bool:
+    """Whether what stands twice in an epoch ad is only what its shadow appends to the job's ad, as
+    EpochWriteDate: a user may have set the same. The last value counts.
+    """
+    body = names[:-_APPENDED]
+    once = {b"clusterid", b"procid", b"globaljobid", b"owner"}
+    return len(set(body)) == len(body) and all(names.count(name) <= 1 for name in once)
 
 
 def _second(raw: bytes, line: int) -> int:

@@ -12,9 +12,11 @@ from collector.pipeline.sources import MappedSource
 from collector.record import decode
 from collector.source import Job, Unreadable, find_plugin
 from collector_htcondor.epochs import NO_END, EpochReader
+from collector_htcondor.universes import NAMES
 from tests.htcondor.cases import source_of
 from tests.htcondor.schedd import START, ad
 
+ALL = list(NAMES.values())
 BANNER = b'*** %s ClusterId=1 ProcId=0 RunInstanceId=0 Owner="labalice" CurrentTime=1795459585'
 
 
@@ -73,7 +75,9 @@ def test_the_history_has_the_runs_that_no_epoch_ad_ends(tmp_path: Path):
     with Outbox.open(tmp_path / "o.db", now=lambda: now, limits=limits) as outbox:
         for case, run in (("epochs", "last"), ("pool", "named")):
             mapping = mapping_of(source_of(case).section, find_plugin("htcondor"))
-            mapped = MappedSource(source_of(case, frozenset(mapping.fields), run=run), mapping)
+            mapped = MappedSource(
+                source_of(case, frozenset(mapping.fields), run=run, universes=ALL), mapping
+            )
             total = Collected()
             for batch in mapped.source.poll(None):
                 store(batch, mapped, outbox, total, origin="poll")
@@ -100,8 +104,6 @@ def test_only_the_end_of_a_run_is_accounted(kind: bytes):
         ("GlobalJobId", None),
         ("EpochWriteDate", None),
         ("EpochWriteDate", 5),
-        ("JobCurrentStartDate", 5),
-        ("JobCurrentStartDate", START + 10**6),
     ],
 )
 def test_a_run_without_its_times_is_refused(name: str, value: int | None):
@@ -109,6 +111,14 @@ def test_a_run_without_its_times_is_refused(name: str, value: int | None):
     found = read(epoch(**{name: value}))  # type: ignore[arg-type]
     assert isinstance(found, Unreadable)
     assert found.reason.startswith(name)
+
+
+@pytest.mark.parametrize("start", [5, START + 10**6])
+def test_a_run_without_any_start_is_refused(start: int):
+    """Its own start is impossible, and so is its match."""
+    found = read(epoch(JobCurrentStartDate=start, LastMatchTime=start))
+    assert isinstance(found, Unreadable)
+    assert found.reason.startswith("JobCurrentStartDate")
 
 
 def test_a_clock_that_was_set_back_gives_no_negative_run():

@@ -135,7 +135,8 @@ def test_an_ad_that_is_being_written_is_no_lag_until_it_is_old(watched: Watched)
 
 def test_a_history_that_cannot_be_read_has_no_lag_to_tell(watched: Watched):
     """It is an error, as it is for the poll."""
-    with pytest.raises(SourceError, match="no history file"):
+    (watched.schedd.history).mkdir()
+    with pytest.raises(SourceError, match="cannot be read"):
         watched.lag(T)
 
 

@@ -163,7 +163,7 @@ def test_a_backfill_removes_nothing_and_counts_its_period_only(folder: Path):
         at = {"EnteredCurrentStatus": START + 86400 * day + 10}
         write(folder, 10 * day + 1, **at)
         write(folder, 10 * day + 2, **at, **idle)
-        write(folder, 10 * day + 3, **at, GlobalJobId=None)
+        write(folder, 10 * day + 3, **at, JobStatus=2)
     since = datetime.fromtimestamp(START + 86400, UTC)
     batches = list(source(folder, remove=True).backfill(since, since + timedelta(days=1)))
     assert list(jobs(batches)) == ["11.0"]

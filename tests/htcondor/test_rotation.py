@@ -502,9 +502,20 @@ def test_batches_are_bounded_and_each_checkpoint_continues(
     assert reader.seen == {f"{cluster}.0": 1 for cluster in range(1, 101)}
 
 
-def test_a_missing_history_is_an_error_that_says_what_to_do(reader: Reader):
-    """No file is not "no jobs"."""
-    with pytest.raises(SourceError, match="condor_config_val HISTORY"):
+def test_a_schedd_that_has_no_history_yet_is_waited_for(schedd: Schedd, reader: Reader):
+    """It makes the file when the first job leaves the queue."""
+    reader.poll()
+    schedd.append(ad(1))
+    reader.poll()
+    assert reader.seen.total() == 1
+
+
+def test_a_missing_folder_is_an_error_that_says_what_to_do(schedd: Schedd, reader: Reader):
+    """No file is not "no jobs"; nor is one that was there before."""
+    schedd.append(ad(1))
+    reader.poll()
+    schedd.history.unlink()
+    with pytest.raises(SourceError, match="condor_config_val -subsystem SCHEDD HISTORY"):
         reader.poll()
 
 

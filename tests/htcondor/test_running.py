@@ -122,7 +122,7 @@ def test_an_end_that_nobody_knows_is_the_last_time_the_run_was_seen(watched: Wat
     seen = watched.pool.now_s
     watched.queue(running(JobCurrentStartDate=RUNS + 900, JobLastStartDate=RUNS + 700))
     assert watched.poll()[JOB] == (0, seen)
-    assert "not known" in watched.pool.logs.entries[-1]["event"]
+    assert "end of a run unknown" in watched.pool.logs.entries[-1]["event"]
 
 
 def test_a_job_that_vanished_is_closed_after_a_day(watched: Watched):
@@ -200,7 +200,7 @@ def test_a_record_of_a_running_job_has_no_usage_that_would_be_frozen(tmp_path: P
 
 def test_the_captured_queue_of_a_real_pool_has_six_running_jobs(tmp_path: Path):
     """Idle and held ones, and those that have run before, are not running."""
-    watched = Watched(tmp_path)
+    watched = Watched(tmp_path, universes=["vanilla", "local"])
     shutil.copy(CASES / "queue" / "condor_q.long.txt", tmp_path / "here" / "queue")
     found = {name.split("#")[1]: start for name, (start, _) in watched.poll().items()}
     assert found == {
@@ -221,8 +221,9 @@ def test_a_local_job_that_runs_is_suspicious_only_with_cores_that_it_cannot_have
 
     It is counted when it ends, so once.
     """
-    watched = Watched(tmp_path)
-    watched.queue(running(JobUniverse=12, CpusProvisioned=cores))
+    watched = Watched(tmp_path, universes=["local"])
+    local = {"JobUniverse": 12, "CpusProvisioned": cores, "MemoryProvisioned": None}
+    watched.queue(running(**local))
     counted = 0
     for _ in range(2):
         batches = list(watched.pool.source(**watched.keys).poll(watched.checkpoint))
@@ -231,7 +232,7 @@ def test_a_local_job_that_runs_is_suspicious_only_with_cores_that_it_cannot_have
         assert "CpusProvisioned" not in job.fields
         assert job.fields.get("Suspicious") == (cores and "CpusProvisioned")
         counted += job.suspicious
-        watched.queue(ended(JobUniverse=12, CpusProvisioned=cores, EnteredCurrentStatus=NOW_S))
+        watched.queue(ended(**local, EnteredCurrentStatus=NOW_S))
     assert job.stop_at is not None
     assert counted == (cores is not None)
 

@@ -13,8 +13,11 @@ from collector.source import Context, Source, SourceError, find_plugin
 from collector.source.testing import EVER, SourceContract, context
 from collector_htcondor import rotation
 from collector_htcondor.source import HTCondorSection, HTCondorSource
+from collector_htcondor.universes import NAMES
 from tests.htcondor.cases import CASES, jobs, source_of
 from tests.htcondor.schedd import START, Schedd, ad
+
+ALL = list(NAMES.values())
 
 
 def source_on(folder: Path, given: Context | None = None) -> HTCondorSource:
@@ -74,10 +77,13 @@ def test_a_check_says_what_is_there_and_how_far_back_it_reaches(tmp_path: Path):
 
 
 def test_a_check_tells_why_the_history_cannot_be_read(tmp_path: Path):
-    """A missing file, and one that is none."""
-    finding, *_ = source_on(tmp_path).check()
+    """A missing folder, and a file that is none; a history may be yet to come."""
+    finding, *_ = source_on(tmp_path / "nowhere").check()
     assert not finding.ok
-    assert "condor_config_val HISTORY" in finding.text
+    assert "condor_config_val -subsystem SCHEDD HISTORY" in finding.text
+    finding, *_ = source_on(tmp_path).check()
+    assert finding.ok
+    assert "not there yet" in finding.text
     (tmp_path / "history").mkdir()
     finding, *_ = source_on(tmp_path).check()
     assert not finding.ok
@@ -139,7 +145,7 @@ class TestPool:
 
     def test_every_ad_is_recorded_or_filtered(self):
         """By kind as many as condor_history has; the first 52 ads it had no longer."""
-        batches = list(source_of("pool").poll(None))
+        batches = list(source_of("pool", universes=ALL).poll(None))
         assert sum(batch.read for batch in batches) == 347
         assert sum(len(batch.unreadable) for batch in batches) == 0
         ours = jobs(batches)
@@ -157,7 +163,7 @@ class TestPool:
     def test_runs_wall_clock_and_cpu_are_equal_to_the_second(self, by: str):
         """By user and by group, beside the seconds that the schedd forgot when it was killed."""
         ours, theirs = Counter[tuple[Any, str]](), Counter[tuple[Any, str]]()
-        polled = jobs(list(source_of("pool", run="total").poll(None)))
+        polled = jobs(list(source_of("pool", run="total", universes=ALL).poll(None)))
         for number, one in self.ran().items():
             who, job = one.get(by), polled[number]
             theirs[who, "runs"] += 1
@@ -172,7 +178,7 @@ class TestPool:
 
     def test_computed_attributes_are_theirs(self):
         """MemoryUsage is an expression: condor_history prints it, we compute it."""
-        ours = jobs(list(source_of("pool").poll(None)))
+        ours = jobs(list(source_of("pool", universes=ALL).poll(None)))
         for number in self.ran():
             rss = ours[number].fields.get("ResidentSetSize")
             expected = None if rss is None else (rss + 1023) // 1024
@@ -181,8 +187,8 @@ class TestPool:
 
 def test_jobs_of_all_time_are_within_the_contract_tests_period():
     """What the captures hold is what a backfill of all time finds."""
-    polled = jobs(list(source_of("pool").poll(None)))
-    assert jobs(list(source_of("pool").backfill(*EVER))) == polled
+    polled = jobs(list(source_of("pool", universes=ALL).poll(None)))
+    assert jobs(list(source_of("pool", universes=ALL).backfill(*EVER))) == polled
 
 
 def test_a_backfill_counts_what_is_of_its_period_only(tmp_path: Path):
@@ -193,7 +199,7 @@ def test_a_backfill_counts_what_is_of_its_period_only(tmp_path: Path):
         at = {"EnteredCurrentStatus": START + 86400 * day + 10}
         schedd.append(ad(10 * day + 1, **at))
         schedd.append(ad(10 * day + 2, **at, **idle))  # type: ignore[arg-type]
-        schedd.append(ad(10 * day + 3, **at, GlobalJobId=None))
+        schedd.append(ad(10 * day + 3, **at, JobStatus=2))
     since = datetime.fromtimestamp(START + 86400, UTC)
     [batch] = source_on(tmp_path).backfill(since, since + timedelta(days=1))
     assert len(batch.jobs) == 1
