@@ -271,10 +271,42 @@ def test_pool_schedd_and_constraint_reach_the_command_as_they_are(pool: Pool):
         "condor_history", "-pool", "cm:9618", "-name", "ap1", "-scanlimit", "2000000000",
     ]  # fmt: skip
     poll(source, checkpoint)
-    assert pool.called()[-1][-1] == (
-        f"(EnteredCurrentStatus >= {NOW_S - 1805} && EnteredCurrentStatus < {NOW_S - 5} "
-        f'&& (Owner != "$(id); x")) || GlobalJobId == "ap1.lab.example#1.0#{START}"'
+    asked = pool.called()[-1][-1]
+    assert (
+        f"(EnteredCurrentStatus >= {NOW_S - 1805} && EnteredCurrentStatus < {NOW_S - 5})" in asked
     )
+    assert '&& (Owner != "$(id); x")' in asked
+    assert asked.endswith(f' || GlobalJobId == "ap1.lab.example#1.0#{START}"')
+
+
+def test_nobody_hides_a_job_by_the_time_of_its_last_state(pool: Pool):
+    """Its owner can edit EnteredCurrentStatus: last contact and leaving are asked for too."""
+    contact = {"LastJobLeaseRenewal": START + 40, "StartdPrincipal": '"x"', "LastRemoteHost": '"y"'}
+    pool.schedd("ap1").append(ad(1, EnteredCurrentStatus=START - 10**7, **contact))
+    found, _, _ = poll(pool.source(schedd_names=["ap1"]))
+    assert found == ["1.0"]
+
+
+def test_an_id_that_is_an_expression_is_no_anchor(pool: Pool):
+    """It would become part of the next question."""
+    hostile = '"ap1" == "ap1" || true'
+    pool.schedd("ap1").append(ad(1, EnteredCurrentStatus=NOW_S - 100, GlobalJobId=hostile))
+    source = pool.source(schedd_names=["ap1"])
+    _, checkpoint, _ = poll(source)
+    poll(source, checkpoint)
+    assert "true" not in pool.called()[-1][-1]
+
+
+def test_a_rejected_ad_is_reported_once(pool: Pool):
+    """Polls overlap."""
+    pool.schedd("ap1").append(ad(1, EnteredCurrentStatus=NOW_S - 100, JobStatus=2))
+    source, checkpoint, reported = pool.source(schedd_names=["ap1"]), None, 0
+    for _ in range(3):
+        pool.now_s += 60
+        for batch in source.poll(checkpoint):
+            reported += len(batch.unreadable)
+            checkpoint = batch.checkpoint
+    assert reported == 1
 
 
 def test_a_check_tells_which_schedd_answers(pool: Pool):
