@@ -281,7 +281,11 @@ def test_pool_schedd_and_constraint_reach_the_command_as_they_are(pool: Pool):
 
 def test_nobody_hides_a_job_by_the_time_of_its_last_state(pool: Pool):
     """Its owner can edit EnteredCurrentStatus: last contact and leaving are asked for too."""
-    contact = {"LastJobLeaseRenewal": START + 40, "StartdPrincipal": '"x"', "LastRemoteHost": '"y"'}
+    contact: dict[str, Any] = {
+        "LastJobLeaseRenewal": START + 40,
+        "StartdPrincipal": '"x"',
+        "LastRemoteHost": '"y"',
+    }
     pool.schedd("ap1").append(ad(1, EnteredCurrentStatus=START - 10**7, **contact))
     found, _, _ = poll(pool.source(schedd_names=["ap1"]))
     assert found == ["1.0"]
