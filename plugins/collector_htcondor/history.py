@@ -44,7 +44,7 @@ class HistoryFiles:
         reads_epochs = section.mode == "epochs"
         self._current = section.epoch_history if reads_epochs else section.history
         self._waiting = False
-        self._pieces = PieceReader(reader, context.log, of_epochs=reads_epochs)
+        self._pieces = PieceReader(reader, context, of_epochs=reads_epochs)
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what was appended since a checkpoint; see `Source.poll`."""

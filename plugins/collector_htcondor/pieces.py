@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-from collector.logs import Log
-from collector.source import Batch, Job, Unreadable, guarded
+from collector.source import Batch, Context, Job, Unreadable, guarded
 from collector_htcondor import classad, rotation, torn_ads
 from collector_htcondor.imitations import Imitations
 from collector_htcondor.jobs import JobReader
@@ -19,15 +18,15 @@ IMITATION = "the record is part of a text with line ends, or has one: it is not 
 class PieceReader:
     """Turns the ads of history files into jobs."""
 
-    def __init__(self, reader: JobReader, log: Log, *, of_epochs: bool) -> None:
+    def __init__(self, reader: JobReader, context: Context, *, of_epochs: bool) -> None:
         """Prepares.
 
         Args:
             reader: makes jobs of ads.
-            log: for torn ads.
+            context: with the log, for torn ads.
             of_epochs: whether shadows wrote the files, so that texts may imitate records.
         """
-        self._reader, self._log, self._of_epochs = reader, log, of_epochs
+        self._reader, self._log, self._of_epochs = reader, context.log, of_epochs
         self._imitations = Imitations()
 
     def next_file(self) -> None:
