@@ -1,7 +1,17 @@
 """Compiles a mapping rule to a function that finds its value in the fields of a job.
 
+<<<<<<< HEAD
+A rule is a pure function of the fields that it names, and jobs have few users, groups and sizes:
+what a rule gave for a value is memoized, a bounded number of short ones for each rule. That pays
+for rules that read text: a job of Slurm is mapped in 11 µs, and in 18 µs without (of HTCondor,
+whose values are mostly numbers, in 6.6 µs, and in 6.3 µs). The whole meta is memoized once more, by
+=======
 A rule is a pure function of the fields that it names, and jobs have few users, groups and machines:
-what a rule gave for a value is remembered, a bounded number of short ones for each rule.
+what a rule gave for a value is memoized, a bounded number of short ones for each rule. That is worth
+it for rules that read text: mapping a Slurm job takes 11 µs with it and 18 µs without; a job of
+HTCondor, whose values are numbers, 6.6 µs instead of 6.3. The whole meta is memoized once more, by
+>>>>>>> b34131a (Bound the time of regular expressions, comments and numbers that a user writes)
+all of its fields (`memoized_texts`).
 """
 
 from collections.abc import Callable, Iterable
@@ -41,11 +51,11 @@ Evaluate = Callable[[Fields], Found]
 Pseudonym = Callable[[str], str]
 """Gives the pseudonym of a text; see `pseudonyms.py`."""
 
-_REMEMBERED = 500
-"""How many values of its fields a rule remembers; texts of at most NAME_LIMIT_GRAPHEMES."""
-_REMEMBERED_NUMBER = 10_000
-"""The largest number that a rule remembers, as cores: those beyond, as bytes, seldom come again."""
-_REMEMBERED_TYPES = frozenset({str, int, NoneType})
+_MEMOIZED = 500
+"""How many values of its fields a rule memoizes; texts of at most NAME_LIMIT_GRAPHEMES."""
+_MEMOIZED_NUMBER = 10_000
+"""The largest number that is memoized, as cores: those beyond, as bytes, seldom come again."""
+_MEMOIZED_TYPES = frozenset({str, int, NoneType})
 """Not all: to a dict, 1, 1.0 and true are the same, but they are different texts."""
 
 
@@ -72,7 +82,7 @@ def of_rules(
     if not isinstance(rules, list):
         return _of_rule(what, rules, kind, pseudonym, optional=optional)
     finds = [
-        remembered(_of_rule(what, rule, kind, pseudonym, optional=optional), fields_of(rule))
+        memoized(_of_rule(what, rule, kind, pseudonym, optional=optional), fields_of(rule))
         for rule in rules
     ]
 
@@ -108,7 +118,7 @@ def only_if(conditions: Iterable[Condition], find: Evaluate) -> Evaluate:
     return lambda fields: find(fields) if all(one(fields) for one in each) else None
 
 
-def remembered(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
+def memoized(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
     """The same function with a memory, if it looks at one field only.
 
     Args:
@@ -125,21 +135,21 @@ def remembered(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fi
 
     def recalled(fields: Fields) -> T:
         value = fields.get(field)
-        if value.__class__ not in _REMEMBERED_TYPES:
+        if value.__class__ not in _MEMOIZED_TYPES:
             return find(fields)
         if value in memo:
             return memo[value]
         found = find(fields)
-        is_small = value.__class__ is int and 0 <= value <= _REMEMBERED_NUMBER
+        is_small = value.__class__ is int and 0 <= value <= _MEMOIZED_NUMBER
         if is_small or _is_short(value):
-            _remember(memo, value, found)
+            _memoize(memo, value, found)
         return found
 
     return recalled
 
 
-def remembered_texts(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
-    """The same function with a memory of the jobs whose fields are texts; see `remembered`."""
+def memoized_texts(find: Callable[[Fields], T], looked_at: set[str]) -> Callable[[Fields], T]:
+    """The same function with a memory of the jobs whose fields are texts; see `memoized`."""
     names = sorted(looked_at)
     memo: dict[object, T] = {}
 
@@ -150,14 +160,14 @@ def remembered_texts(find: Callable[[Fields], T], looked_at: set[str]) -> Callab
             return memo[values]
         found = find(fields)
         if all(map(_is_short, values)):
-            _remember(memo, values, found)
+            _memoize(memo, values, found)
         return found
 
     return recalled
 
 
-def _remember(memo: dict[object, T], key: object, found: T) -> None:
-    if len(memo) >= _REMEMBERED:
+def _memoize(memo: dict[object, T], key: object, found: T) -> None:
+    if len(memo) >= _MEMOIZED:
         memo.clear()
     memo[key] = found
 
@@ -263,7 +273,7 @@ def _field(what: str, rule: Rule) -> Evaluate:
             text = text_of(value)
             match = regex.search(text)
             if match is None or match[group] is None:
-                return Missing(f"{what}: {field} = {_shown(text)} does not match {regex.pattern}")
+                return Missing(f"{what}: {field} = {_shown(text)} does not match {regex.text}")
             value = match[1] if group else text
         return value
 

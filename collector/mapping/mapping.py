@@ -9,6 +9,7 @@ stores (256 characters, no control characters), and never interpreted.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from collector.job import Job
 from collector.mapping.evaluation import (
@@ -19,8 +20,8 @@ from collector.mapping.evaluation import (
     holds,
     of_rules,
     only_if,
-    remembered,
-    remembered_texts,
+    memoized,
+    memoized_texts,
     text_of,
 )
 from collector.mapping.rules import (
@@ -31,6 +32,7 @@ from collector.mapping.rules import (
     Rule,
     Rules,
     fields_of,
+    patterns_of,
     several,
 )
 from collector.record import (
@@ -53,7 +55,8 @@ class Mapping:
 
     Attributes:
         fields: the names of all fields that rules and filters look at.
-        pseudonyms: the meta keys under which pseudonyms stand.
+        pseudonyms: the meta keys with pseudonyms.
+        warnings: what of the rules works, but should be changed; each begins with the rule's name.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Mapping:
         filters = list(filters)
         self.pseudonyms = [key for key, rules in section.meta.items() if _asks_for_one(rules)]
         self.fields = {condition.field for condition in filters}
+        self.warnings = _warnings(section, filters)
         self._prefix = record_prefix
         self._pseudonym = pseudonym or _without_key
         self._filters = [(condition.field, holds(condition)) for condition in filters]
@@ -89,14 +93,14 @@ class Mapping:
             check_name(key, "meta key")
             if rules is not None:
                 find = of_rules(f"meta {key}", rules, "text", self._pseudonym)
-                meta.append((key, remembered(_texts_of(key, find), fields_of(rules))))
+                meta.append((key, memoized(_texts_of(key, find), fields_of(rules))))
                 of_meta |= fields_of(rules)
-        self._meta = remembered_texts(_meta_of(meta), of_meta)
+        self._meta = memoized_texts(_meta_of(meta), of_meta)
         self.fields |= of_meta
         for name, amounts in section.components.items():
             if amounts is not None:
                 find = of_rules(f"component {name}", amounts, "number", self._pseudonym)
-                component = remembered(_component_of(name, find), fields_of(amounts))
+                component = memoized(_component_of(name, find), fields_of(amounts))
                 self._components.append((component, self._scores(name, amounts)))
                 self.fields |= fields_of(amounts)
 
@@ -147,9 +151,22 @@ class Mapping:
                 find = of_rules(what, rules, "number", self._pseudonym, optional=True)
                 conditions = several(rule.only_if)
                 fields = fields_of(rules) | {condition.field for condition in conditions}
-                scores.append((name, remembered(only_if(conditions, find), fields)))
+                scores.append((name, memoized(only_if(conditions, find), fields)))
                 self.fields |= fields
         return scores
+
+
+def _warnings(section: MappingSection, filters: list[Condition]) -> list[str]:
+    """The regular expressions that can backtrack, each with where it is."""
+    named: list[tuple[str, Any]] = [("only_if", filters)]
+    named += [(f"mapping.meta.{key}", rules) for key, rules in section.meta.items()]
+    named += [(f"mapping.components.{key}", rules) for key, rules in section.components.items()]
+    return [
+        f"{name}: {pattern.warning}"
+        for name, rules in named
+        for pattern in patterns_of(rules)
+        if pattern.warning is not None
+    ]
 
 
 def _asks_for_one(rules: Rules | None) -> bool:

@@ -12,21 +12,23 @@ _DURATION = re.compile(
 )
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([KMGTPE]?)(?:i?B)?\Z", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\Z", re.ASCII)
+_LIMIT, _LIMIT_DIGITS = 2**64, 100
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
 
 def number(value: object) -> int | float:
     """A number, or text that is nothing but a decimal number.
 
-    Integers stay integers. Booleans, infinities and NaN are not numbers here.
+    Integers stay integers. Booleans, infinities and NaN are not numbers here, nor is an integer
+    that no scheduler counts to: multiplying those of 4000 digits takes minutes.
     """
-    if type(value) is int:
+    if type(value) is int and -_LIMIT < value < _LIMIT:
         return value
     if type(value) is float and math.isfinite(value):
         return value
     if isinstance(value, str) and _NUMBER.match(text := value.strip()):
         if text.lstrip("+-").isdigit():
-            return int(text)
+            return number(int(text)) if len(text) <= _LIMIT_DIGITS else number(None)
         if math.isfinite(found := float(text)):
             return found
     raise ValueError("expected a number")

@@ -1,27 +1,26 @@
 """What the mapping rules in the YAML file may say; `mapping.py` applies them."""
 
-import re
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from collector.mapping.arithmetic import Expression
 from collector.mapping.keys import checked, conflict, instead
+from collector.mapping.patterns import Pattern
 from collector.record import check_name
 
 Kind = Literal["text", "integer", "number", "duration", "memory", "id"]
 
 
-def pattern(text: str) -> re.Pattern[str]:
-    """Compiles a regular expression of the configuration.
+@cache
+def pattern(text: str) -> Pattern:
+    """Compiles a regular expression of the configuration; the same one for the same text.
 
     Raises:
         ValueError: when it is none, with the reason.
     """
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+    return Pattern(text)
 
 
 def _check_constant(value: Any) -> None:
@@ -159,3 +158,16 @@ def several(given: Any) -> list[Any]:
     if given is None:
         return []
     return given if isinstance(given, list) else [given]
+
+
+def patterns_of(rules: Any) -> list[Pattern]:
+    """The regular expressions of rules and conditions, those of scores included."""
+    found = []
+    for rule in several(rules):
+        if isinstance(rule, Rule):
+            found += patterns_of(rule.only_if)
+        if isinstance(rule, ComponentRule):
+            found += [one for scores in rule.scores.values() for one in patterns_of(scores)]
+        if isinstance(rule, Rule | Condition) and rule.matches is not None:
+            found.append(pattern(rule.matches))
+    return found

@@ -1,20 +1,25 @@
-"""Looks up one entry of a field that holds several: JSON, or `key=value,key=value`.
+"""Looks up entries of a field that holds several: JSON, or `key=value,key=value`.
 
 JSON is also read with single quotes, as ARC-CE writes it into the comment of its Slurm jobs:
-`{'voms': '/atlas/Role=production', 'subject': '/DC=org/CN=somebody'}`.
+`{'voms': '/atlas/Role=production', 'subject': '/DC=org/CN=somebody'}`; and in double quotes as a
+whole, as submit scripts write it that quote a comment once more.
 """
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
+Item = str | int | float | list[str]
+
+_JSON = ("{", '"{')
 _LIMIT_CHARACTERS = 65_536
-_TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^'\"]+|['\"]")
+_TOKEN = re.compile(r"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|[^'\"]++|['\"]", re.DOTALL)
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 _WORD = re.compile(r"\b(?:None|True|False)\b")
 
 
-def item_of(text: str, path: str) -> str | int | float | list[str] | None:
+def item_of(text: str, path: str) -> Item | None:
     """The entry at a path.
 
     Args:
@@ -25,15 +30,27 @@ def item_of(text: str, path: str) -> str | int | float | list[str] | None:
         A text, a number, or a list of texts; None where there is no such entry, or none of these.
     """
     text = text.strip()
-    if not text.startswith("{"):
-        entries = (entry.partition("=") for entry in text.split(","))
-        return next((value for key, sign, value in entries if sign and key.strip() == path), None)
-    found = _parse(text)
+    if not text.startswith(_JSON):
+        return next((value for key, value in _pairs(text) if key == path), None)
+    found: object = _parse(_unquoted(text))
     if isinstance(found, dict) and path in found:
         found = found[path]
     else:
         for key in path.split("."):
             found = found.get(key) if isinstance(found, dict) else None
+    return _item(found)
+
+
+def items_of(text: str) -> dict[str, Item]:
+    """All entries of the outermost level that `item_of` would give, by key."""
+    text = text.strip()
+    if not text.startswith(_JSON):
+        return dict(reversed([*_pairs(text)]))
+    items = ((key, _item(value)) for key, value in _parse(_unquoted(text)).items())
+    return {key: item for key, item in items if item is not None}
+
+
+def _item(found: object) -> Item | None:
     if isinstance(found, bool):
         return "true" if found else "false"
     if isinstance(found, str | int | float):
@@ -43,25 +60,49 @@ def item_of(text: str, path: str) -> str | int | float | list[str] | None:
     return None
 
 
-def _parse(text: str) -> object:
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for entry in text.split(","):
+        key, sign, value = entry.partition("=")
+        if sign:
+            yield key.strip(), value
+
+
+def _unquoted(text: str) -> str:
+    """The text in outer double quotes, as JSON or as it is."""
+    if not text.startswith('"'):
+        return text
+    try:
+        return msgspec.json.decode(text.encode(), type=str)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text[1:].removesuffix('"')
+
+
+def _parse(text: str) -> dict[str, object]:
+    """The entries of JSON, or of Python's notation; none of what is neither."""
     if len(text) > _LIMIT_CHARACTERS:
-        return None
-    for attempt in (text, None):
+        return {}
+    for read in (str, _with_double_quotes):
         try:
-            return msgspec.json.decode((attempt or _with_double_quotes(text)).encode())
-        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            return msgspec.json.decode(read(text).encode(), type=dict[str, object])
+        except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
             continue
-    return None
+    return {}
 
 
 def _with_double_quotes(text: str) -> str:
-    """Rewrites Python's notation of a dict to JSON, token by token."""
-    return "".join(_json_token(token) for token in _TOKEN.findall(text))
+    """Rewrites Python's notation of a dict to JSON, token by token.
+
+    Raises:
+        ValueError: for a quote that nothing closes.
+    """
+    return "".join(_json_token(token[0]) for token in _TOKEN.finditer(text))
 
 
 def _json_token(token: str) -> str:
-    if token.startswith("'") and len(token) > 1:
-        return msgspec.json.encode(re.sub(r"\\(.)", r"\1", token[1:-1])).decode()
+    if token in ("'", '"'):
+        raise ValueError("a quote is not closed")
+    if token.startswith("'"):
+        return msgspec.json.encode(re.sub(r"(?s)\\(.)", r"\1", token[1:-1])).decode()
     if token.startswith('"'):
         return token
     return _WORD.sub(lambda word: _WORDS[word[0]], token)

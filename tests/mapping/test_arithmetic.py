@@ -1,5 +1,8 @@
 """Arithmetic over fields computes what is written, and nothing else can be written."""
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +10,9 @@ from hypothesis import strategies as st
 from collector.mapping.arithmetic import Expression, UnknownFieldError
 
 
-@given(st.integers(), st.integers(), st.integers(1))
+@given(
+    st.integers(-(2**63), 2**64 - 1), st.integers(-(2**63), 2**64 - 1), st.integers(1, 2**64 - 1)
+)
 def test_the_four_operations_are_those_of_arithmetic(a: int, b: int, c: int):
     """Precedence and parentheses are the usual ones; integers stay exact."""
     fields = {"a": a, "b": b, "c": c}
@@ -79,3 +84,14 @@ def test_everything_else_is_refused_when_it_is_read(text: str):
     """Attributes, calls, powers, comparisons, text: a configuration cannot run code."""
     with pytest.raises(ValueError, match=r"allowed|expression|takes|longer"):
         Expression(text)
+
+
+@pytest.mark.parametrize("value", [3, 1e308, "9" * 4000, 10**4000, "1e300", 2**63])
+@pytest.mark.parametrize("text", ["a*" * 499 + "a", "+".join(["a"] * 499), "-" * 900 + "a"])
+def test_no_value_of_a_field_makes_it_slow(text: str, value: object):
+    """The text of the expression bounds its time."""
+    expression = Expression(text)
+    before = time.process_time()
+    with contextlib.suppress(ValueError):
+        expression({"a": value})
+    assert time.process_time() - before < 0.5

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from collector.mapping import quantities
 
 
-@given(st.integers())
+@given(st.integers(-(2**64) + 1, 2**64 - 1))
 def test_a_whole_number_stays_one(value: int):
     """An integer comes back as it is, from a number and from text."""
     assert quantities.integer(value) == value
@@ -31,6 +31,14 @@ def test_what_is_no_number_is_refused(value: object):
     """Booleans, infinities, NaN, hexadecimal and other scripts' digits are no numbers."""
     with pytest.raises(ValueError, match="expected"):
         quantities.number(value)
+
+
+def test_an_integer_beyond_64_bits_is_no_number():
+    """No scheduler counts that far; multiplying texts of 4000 digits would take minutes."""
+    with pytest.raises(ValueError, match="expected"):
+        quantities.number(10**4000)
+    with pytest.raises(ValueError, match="expected"):
+        quantities.number("9" * 4000)
 
 
 def test_a_fraction_is_no_whole_number():
