@@ -18,10 +18,10 @@ from collector.mapping.evaluation import (
     Missing,
     Pseudonym,
     holds,
-    of_rules,
-    only_if,
     memoized,
     memoized_texts,
+    of_rules,
+    only_if,
     text_of,
 )
 from collector.mapping.rules import (
