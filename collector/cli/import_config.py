@@ -37,7 +37,7 @@ _LOCK_TIMEOUT_S = 5
 def command(old: Path, database: Path | None) -> None:
     """Print the configuration of AUDITOR's HTCondor or Slurm collector, OLD, as one of ours.
 
-    What does not carry over stands in comments at its head. The old collector's database is read,
+    What does not carry over is in comments at its head. The old collector's database is read,
     too, and not changed, for the time from which on ours has to read (`since`): so stop the old
     collector first, and run this where it ran. Then read what is printed, and check it.
 

@@ -48,7 +48,7 @@ class _Line(msgspec.Struct):
 
 @click.group(context_settings=CONTEXT)
 def command() -> None:
-    r"""List, flush, export or import what waits.
+    """List, flush, export or import what waits.
 
     Export and import are the emergency exit and the way back: an outbox can be emptied into a file
     and brought to another host. Doing either twice is harmless.
@@ -64,7 +64,12 @@ def command() -> None:
 @config_option
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 def list_(config_path: Path, limit: int) -> None:
-    """List what waits, oldest first: source, record id, what is to be sent, tries."""
+    """List what waits, oldest first: source, record id, what is to be sent, tries.
+
+    \b
+    Example:
+      auditor-collector outbox list --limit 10
+    """
     with _opened(config_path) as outbox:
         for waiting in itertools.islice(_waiting(outbox), limit):
             what = "stop time" if waiting.is_stop else "record"
@@ -79,6 +84,10 @@ def export(config_path: Path, file: Path | None) -> None:
     """Write what waits to standard output, as JSON lines; the outbox stays as it is.
 
     With --file it reads another file, such as one that was damaged and kept aside.
+
+    \b
+    Example:
+      auditor-collector outbox export > waiting.jsonl
     """
     with _opened(config_path, file) as outbox:
         for waiting in _waiting(outbox):
@@ -90,7 +99,12 @@ def export(config_path: Path, file: Path | None) -> None:
 @config_option
 @click.argument("file", type=click.File("rb"), default="-")
 def import_(config_path: Path, file: IO[bytes]) -> None:
-    """Put exported records into the outbox; what it knows already is left alone."""
+    """Put exported records into the outbox; what it knows already is left alone.
+
+    \b
+    Example:
+      auditor-collector outbox import waiting.jsonl
+    """
     outcomes: Counter[Outcome] = Counter()
     with _opened(config_path, create=True) as outbox:
         numbered = enumerate(file, 1)
@@ -119,6 +133,10 @@ def import_(config_path: Path, file: IO[bytes]) -> None:
 @config_option
 def flush(config_path: Path) -> None:
     """Send what waits, now, without reading any source; also beside a daemon.
+
+    \b
+    Example:
+      auditor-collector outbox flush
 
     Exit status: 0 if nothing waits any more, 1 otherwise.
     """

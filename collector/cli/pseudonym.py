@@ -13,12 +13,12 @@ from collector.config import ConfigError, pseudonyms
 @config_option
 @click.argument("text", required=False)
 def command(config_path: Path, text: str | None) -> None:
-    r"""Print the pseudonym of TEXT, or of each line of standard input with the line.
+    """Print the pseudonym of TEXT, or of each line of standard input with the line.
 
-    TEXT is what stood in the record without `pseudonym: true`; the key is the configuration's.
+    TEXT is what was in the record without `pseudonym: true`; the key is the configuration's.
 
     \b
-    Examples: the records of a user, and the user of a pseudonym
+    Example: the records of a user, and the user of a pseudonym
       auditor-collector records --url URL --meta user="$(auditor-collector pseudonym alice)"
       getent passwd | cut -d: -f1 | auditor-collector pseudonym | grep 7ddbe5a5c8ab23f05be7
 

@@ -42,7 +42,7 @@ def command(
     fix: bool,
     as_json: bool,
 ) -> None:
-    r"""Prove, job by job, that the Auditor holds what the sources say of a past period.
+    """Prove, job by job, that the Auditor holds what the sources say of a past period.
 
     Reads the sources again, asks the Auditor for the period, and lists what is missing there,
     extra, or different in start, stop or components. Changes nothing without --fix.

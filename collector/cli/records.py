@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
@@ -20,23 +20,27 @@ from collector.auditor.query import (
     SortBy,
     Value,
 )
-from collector.cli.options import Instant
+from collector.cli.options import CONTEXT, Instant, exit_for_config, load_or_exit
+from collector.config import ConfigError
 from collector.record import Record
+
+if TYPE_CHECKING:
+    from collector.auditor.client import AuditorClientBlocking
 
 _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "=": "equals"}
 
 
-@click.command(
-    "records",
-    epilog="Example: auditor-collector records --url http://127.0.0.1:8000 --since 2026-01-01 "
-    "--until 2026-02-01 --meta site_id=site1 --format csv",
+@click.command("records", context_settings=CONTEXT)
+@click.option(
+    "--url", metavar="URL", help="Address of the Auditor. [default: http://127.0.0.1:8000]"
 )
 @click.option(
-    "--url",
-    default="http://127.0.0.1:8000",
-    show_default=True,
-    metavar="URL",
-    help="Address of the Auditor.",
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Ask the Auditor of this configuration, with its certificates, instead of --url.",
 )
 @click.option("--since", type=Instant(), help="Runs that stopped at this time or later.")
 @click.option("--until", type=Instant(), help="Runs that stopped before this time.")
@@ -47,7 +51,7 @@ _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "=": "equals"}
     "--meta",
     multiple=True,
     metavar="KEY=VALUE",
-    help="This value stands under the key; KEY!=VALUE: it does not. May be repeated.",
+    help="The key has this value; KEY!=VALUE: it has not. May be repeated.",
 )
 @click.option(
     "--component",
@@ -72,7 +76,8 @@ _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "=": "equals"}
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM: its key.")
 @click.option("--tls-ca", type=click.Path(path_type=Path), help="PEM: the CA of the server.")
 def command(
-    url: str,
+    url: str | None,
+    config_path: Path | None,
     since: datetime | None,
     until: datetime | None,
     started_since: datetime | None,
@@ -87,33 +92,67 @@ def command(
     tls_key: Path | None,
     tls_ca: Path | None,
 ) -> None:
-    """Queries the records of an Auditor.
+    """Query the records of an Auditor.
 
     TIME is a date, which means its midnight in UTC, or a time with a zone, such as
     2026-01-31T12:00:00+01:00. All conditions have to hold. Without --sort, the order is that of the
     stop times.
-    """
-    from collector.auditor.client import AuditorClientBuilder  # noqa: PLC0415 - heavy
 
+    \b
+    Example:
+      auditor-collector records --url http://127.0.0.1:8000 --since 2026-01-01 --limit 10
+      auditor-collector records -c config.yaml --meta site_id=site1 --format csv
+    """
     try:
         query = _query(since, until, started_since, started_until, meta, component, sort)
         if record_id is not None:
             query.with_record_id(record_id)
         if limit is not None:
             query.limit(limit)
-        builder = AuditorClientBuilder().connection_string(url).plain_errors()
-        if tls_cert and tls_key and tls_ca:
-            builder.with_tls(tls_cert, tls_key, tls_ca)
-        elif tls_cert or tls_key or tls_ca:
-            raise click.UsageError("--tls-cert, --tls-key and --tls-ca belong together")
-        client = builder.build_blocking()
+        client, address = _client(url, config_path, tls_cert, tls_key, tls_ca)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     with client:
         try:
             _STYLES[style](client.stream_query(query.build()), sys.stdout)
         except AuditorError as error:
-            raise click.ClickException(f"{url}: {error}") from error
+            raise click.ClickException(f"{address}: {error}") from error
+
+
+def _client(
+    url: str | None,
+    config_path: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    ca: Path | None,
+) -> tuple["AuditorClientBlocking", str]:
+    """The client that the options ask for, and its address.
+
+    Raises:
+        ValueError: for an address or files that cannot be used.
+    """
+    from collector.auditor.client import AuditorClientBuilder  # noqa: PLC0415 - heavy
+
+    if config_path is not None:
+        if url or certificate or key or ca:
+            raise click.UsageError("--config names address and certificates; give it alone")
+        from collector.pipeline.assemble import make_client  # noqa: PLC0415 - likewise
+
+        config = load_or_exit(config_path)
+        try:
+            return make_client(config.auditor, config.places), config.auditor.url
+        except ConfigError as error:
+            exit_for_config(error)
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together")
+    builder = AuditorClientBuilder().plain_errors()
+    address = url or "http://127.0.0.1:8000"
+    builder.connection_string(address)
+    if certificate and key:
+        builder.with_tls(certificate, key)
+    if ca:
+        builder.with_ca(ca)
+    return builder.build_blocking(), address
 
 
 def _query(

@@ -40,12 +40,12 @@ def _selection(command: Command) -> Command:
 
 @click.group(context_settings=CONTEXT)
 def command() -> None:
-    r"""List, show, retry or drop what was rejected.
+    """List, show, retry or drop what was rejected.
 
     What cannot be accounted is never lost: it waits here with its raw input and the reason.
 
     \b
-    Example, after the mapping was mended:
+    Example, after the mapping was corrected:
       auditor-collector rejected list --reason Memory
       auditor-collector rejected retry --reason Memory
     """
@@ -56,7 +56,12 @@ def command() -> None:
 @_selection
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each.")
 def list_(config_path: Path, as_json: bool, **selection: Any) -> None:
-    """List what was rejected: number, when, source, kind, record id, reason."""
+    """List what was rejected: number, when, source, kind, record id, reason.
+
+    \b
+    Example:
+      auditor-collector rejected list --source ap1 --since 2026-01-31
+    """
     with _opened(config_path) as (_, outbox):
         for row in _rows(outbox, **selection):
             if as_json:
@@ -73,7 +78,12 @@ def list_(config_path: Path, as_json: bool, **selection: Any) -> None:
 @config_option
 @_selection
 def show(config_path: Path, **selection: Any) -> None:
-    """Show everything that is known of them: reason, place, raw input, the stored version."""
+    """Show all that is known of rejected jobs: reason, place, raw input, the other version.
+
+    \b
+    Example:
+      auditor-collector rejected show 17
+    """
     with _opened(config_path) as (_, outbox):
         for row in _rows(outbox, **selection):
             click.echo(
@@ -93,13 +103,17 @@ def show(config_path: Path, **selection: Any) -> None:
 @_selection
 @click.option("--all", "everything", is_flag=True, help="Retry all.")
 def retry(config_path: Path, everything: bool, **selection: Any) -> None:
-    """Try them again: jobs by the configuration of today, records as they are.
+    """Try rejected jobs again, by the configuration of today; records are sent as they are.
+
+    \b
+    Example:
+      auditor-collector rejected retry --reason Memory
 
     Exit status: 0 if none is left rejected, 1 otherwise.
     """
     _require_selection(everything, selection)
     with _opened(config_path) as (config, outbox):
-        # What is rejected again is put behind the last row: it is not met twice.
+        # What is rejected again becomes the last row: it is not met twice.
         last = max((row.id for row in _rows(outbox, **selection)), default=0)
         rows = (row for row in _rows(outbox, **selection) if row.id <= last)
         sources = make_sources(config, structlog.get_logger(), threading.Event())
@@ -115,7 +129,12 @@ def retry(config_path: Path, everything: bool, **selection: Any) -> None:
 @click.option("--all", "everything", is_flag=True, help="Drop all.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(config_path: Path, everything: bool, yes: bool, **selection: Any) -> None:
-    """Delete them for good; they will not be accounted."""
+    """Delete rejected jobs for good; they will not be accounted.
+
+    \b
+    Example:
+      auditor-collector rejected drop 17 18
+    """
     _require_selection(everything, selection)
     with _opened(config_path) as (_, outbox):
         ids = [row.id for row in _rows(outbox, **selection)]

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import click
 
+from collector.cli.options import CONTEXT
 
-@click.command(
-    "serve-auditor",
-    epilog="Example: auditor-collector serve-auditor --db auditor.db --listen 127.0.0.1:8000",
-)
+
+@click.command("serve-auditor", context_settings=CONTEXT)
 @click.option(
     "--db",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -44,10 +43,14 @@ def command(
     tls_key: Path | None,
     tls_ca: Path | None,
 ) -> None:
-    """Runs an Auditor that keeps its records in one SQLite file.
+    """Run an Auditor that keeps its records in one SQLite file.
 
     It has the API of the real server, for trying out, developing and testing; a page at its
     address shows what it holds. Needs the extra `server`.
+
+    \b
+    Example:
+      auditor-collector serve-auditor --db auditor.db --listen 127.0.0.1:8000
     """
     try:
         from collector.embedded.server import Tls, serve  # noqa: PLC0415 - an extra, and heavy

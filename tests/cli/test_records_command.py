@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from click.testing import CliRunner, Result
 from collector.auditor import AuditorClientBuilder, Component, Meta, Record
 from collector.cli.records import command
 from collector.embedded.server import running
+from tests.helpers.certificates import Authority
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -108,10 +112,10 @@ def test_csv_has_a_row_for_each_record(url: str) -> None:
         (["--component", "Cores"], "expected for example Cores>=8"),
         (["--sort", "meta"], "cannot sort by 'meta'"),
         (["--url", "127.0.0.1"], "expected http://HOST:PORT"),
-        (["--tls-ca", "ca.pem"], "belong together"),
+        (["--tls-key", "key.pem"], "belong together"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(
+def test_mistakes_are_reported_before_anything_is_sent(
     url: str, arguments: list[str], words: str
 ) -> None:
     """Exit status 2, and what was expected."""
@@ -125,3 +129,50 @@ def test_an_auditor_that_is_away_is_told() -> None:
     done = ask("http://127.0.0.1:9")
     assert done.exit_code == 1
     assert "http://127.0.0.1:9" in done.output
+
+
+def test_the_auditor_of_a_configuration_is_asked(url: str, tmp_path: Path):
+    """With `--config`; `--url` beside it would be a second answer to one question."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "sources: [{name: a, plugin: slurm, record_prefix: a}]\n"
+        f"outbox: {{path: {tmp_path}/outbox.db}}\nauditor: {{url: '{url}'}}\n"
+    )
+    done = CliRunner().invoke(command, ["--config", str(config), "--limit", "2"])
+    assert (done.exit_code, done.stderr) == (0, "2 records\n")
+    done = ask(url, "--config", str(config))
+    assert done.exit_code == 2
+    assert "give it alone" in done.output
+    config.write_text("sources: []\n")
+    assert CliRunner().invoke(command, ["--config", str(config)]).exit_code == 78
+
+
+def test_the_ca_of_the_server_alone_is_enough(tmp_path: Path):
+    """For a server with a certificate of the site's own CA that wants none of ours."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Empty(BaseHTTPRequestHandler):
+        """An Auditor without records."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            if self.path.startswith("/records"):
+                self.send_header("Content-Type", "application/json")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_port}"
+        done = ask(url, "--tls-ca", str(authority.certificate))
+        assert (done.exit_code, done.stderr) == (0, "0 records\n"), done.output
+        assert ask(url).exit_code == 1
+        server.shutdown()
+    assert ask(url, "--tls-cert", str(certificate)).exit_code == 2
