@@ -1,6 +1,5 @@
 """What is wrong, in words; nothing, if all is well."""
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
@@ -92,7 +91,7 @@ def _room(config: Config, outbox: Outbox) -> Iterator[str]:
     if (why := outbox.full()) is not None:
         yield f"outbox: full, so sources pause: {why}"
         return
-    free = shutil.disk_usage(outbox.path.parent).free
+    free = outbox.free_bytes()
     if free < config.metrics.free_limit_bytes:
         yield f"outbox: {free} bytes are free in {outbox.path.parent}"
 

@@ -1,5 +1,6 @@
 """What runs under one configuration, from its start to its end."""
 
+import contextlib
 import logging
 import os
 import random
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -21,6 +23,7 @@ from collector.daemon.signals import Events
 from collector.daemon.systemd import listening, notify, watchdog_s
 from collector.daemon.work import Progressed, Work
 from collector.logs import Log
+from collector.outbox import OutboxError
 from collector.pipeline.assemble import Parts
 from collector.source import Lag
 
@@ -31,6 +34,7 @@ _SENDER = "sender"
 _ENDING_LIMIT_S = 300.0
 """What is in flight may take so long; more than any answer of an Auditor does."""
 _EXTEND_S = 5.0
+_GIVE_BACK_S = 0.2
 _SET_BACK_S = 2.0
 """Less is the clock being trimmed."""
 
@@ -65,6 +69,7 @@ class Shift:
         self.hanging_s = health.HANGING_S if watchdog is None else watchdog / 2
         self._clock_s = self._clock_ahead_s()
         self._polls = [Poll(source, parts.outbox, stop, log, now) for source in parts.sources]
+        parts.outbox.on_replaced = self._outbox_replaced
         self._metrics = self._make_metrics()
         self.works = [
             Work(poll.name, poll.interval_s, poll, done=self._polled(poll)) for poll in self._polls
@@ -113,6 +118,8 @@ class Shift:
                 os._exit(1)  # the interpreter itself would wait for its threads
             notify(EXTEND_TIMEOUT_USEC=int(4 * _EXTEND_S * 1e6))
             ending.join(_EXTEND_S)
+        with contextlib.suppress(OutboxError):
+            self._parts.outbox.keep_in_place()  # what it holds is gone when it is closed
         self._log.info("stopped")
 
     def mind_the_clock(self) -> None:
@@ -158,11 +165,22 @@ class Shift:
         result = self._parts.sender.run_pass(progressed)
         return "elsewhere" if result.elsewhere else result.state
 
+    def _outbox_replaced(self, aside: Path | None) -> None:
+        self._log.error(
+            "wrote the outbox file again; nothing is lost",
+            error="it was removed, moved or replaced while the collector runs",
+            path=str(self._parts.outbox.path),
+            other_file_kept_as=None if aside is None else str(aside),
+            hint="leave outbox.db, -wal and -shm alone while it runs (a tidy-up job, a restore?)",
+        )
+
     def _passed(self, result: str, seconds: float) -> None:
         if self._metrics is not None:
             self._metrics.passed(result, seconds)
         if listening() and not self._stop.is_set():
             notify(STATUS=self.look()[0])
+        with contextlib.suppress(OutboxError):  # another process writes; another time
+            self._parts.outbox.give_back(_GIVE_BACK_S)
 
     def _polled(self, poll: Poll) -> Callable[[str, float], None]:
         def done(result: str, seconds: float) -> None:

@@ -24,11 +24,12 @@ with both versions. What was refused as it is, is not taken in again either, unt
     putting.py   an intake, by what is known of each id
     settling.py  verdicts
     rows.py      what both write
-    file.py      opening, locks, damage
+    file.py      opening, locks, what errors mean
+    rescue.py    a damaged, emptied or replaced file
     layout.py    tables and migrations
 """
 
-from collector.outbox.file import OutboxError, OutboxFullError, OutboxInUseError
+from collector.outbox.file import OutboxError, OutboxFullError, OutboxInUseError, SetAside
 from collector.outbox.outcomes import ACCEPTED, REJECTED, TO_BE_SENT, Origin, Outcome
 from collector.outbox.putting import FOUND_BY_PUT
 from collector.outbox.rows import instant
@@ -67,6 +68,7 @@ __all__ = [
     "RejectedRow",
     "SenderState",
     "SenderStatus",
+    "SetAside",
     "SourceStatus",
     "Status",
     "StopTime",

@@ -1,10 +1,7 @@
-"""The SQLite file: how it is opened, laid out, migrated, locked and, if damaged, kept aside.
+"""The SQLite file: how it is opened and locked, and what its errors mean.
 
 Only the outbox uses this. The file belongs to one user (mode 0600; SQLite gives `-wal` and
-`-shm` the mode of the file). Each migration is one transaction: a crash leaves the layout before
-it or after it. A file that SQLite cannot read is renamed, together with its `-wal`, and never
-deleted; a crash between the two renames leaves a file without its log, which is renamed as well
-when the next start cannot read it.
+`-shm` the mode of the file). `rescue.py` has what is done with a file that cannot be used.
 """
 
 import contextlib
@@ -15,10 +12,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from collector.outbox import layout
+import msgspec
+
+from collector.outbox import layout, rescue
 
 _BUSY_TIMEOUT_S = 30
 _PAGE_BYTES = 16_384
+_INCREMENTAL = 2
+"""Source: https://www.sqlite.org/pragma.html#pragma_auto_vacuum."""
+_STEP_PAGES = 64
+_SLACK_BYTES = 2**24
+_REWRITE_BYTES = 2**26
 
 
 class OutboxError(Exception):
@@ -58,7 +62,8 @@ def explained(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise OutboxError(
                 f"{path}: cannot be written ({error}); look at the owner and mode of the file and "
-                "of its directory, and whether the file system is mounted read-only"
+                "of its directory, and whether the file system is read-only or has no inodes left "
+                "(df -i)"
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             with contextlib.suppress(OSError):
@@ -70,25 +75,37 @@ def explained(path: Path) -> Iterator[None]:
         raise OutboxError(f"{path}: {error}") from error
 
 
-def open_file(path: Path, now: datetime, *, create: bool) -> tuple[sqlite3.Connection, Path | None]:
+class SetAside(msgspec.Struct):
+    """A file that could not be used, and was kept."""
+
+    path: Path
+    why: str
+    """What was the matter with it."""
+    restored: bool
+    """Whether the outbox holds what was in it."""
+
+
+def open_file(
+    path: Path, now: datetime, *, create: bool
+) -> tuple[sqlite3.Connection, SetAside | None]:
     """Opens an outbox, makes it if it is not there, and brings it to the present layout.
 
     Args:
         path: the file.
-        now: names a damaged file that is kept aside.
+        now: names a file that is kept aside.
         create: whether a missing or damaged file may be replaced by a new one.
 
     Returns:
-        The connection (autocommit; any thread), and where a damaged file was put.
+        The connection (autocommit; any thread), and what was kept aside.
 
     Raises:
         OutboxError: when it cannot be opened, or is of a newer program.
     """
     aside = None
-    if not path.exists() and not create:
-        raise OutboxError(f"{path}: there is no outbox; has the collector run with this file?")
-    if create and _broken(path).exists():
-        aside = _keep_aside(path, now)
+    if create:
+        aside = _prepare(path, now)
+    else:
+        _look(path)
     try:
         return _open(path, create=create), aside
     except OutboxError as error:
@@ -97,6 +114,37 @@ def open_file(path: Path, now: datetime, *, create: bool) -> tuple[sqlite3.Conne
             raise
     aside = _keep_aside(path, now)
     return _open(path, create=True), aside
+
+
+def _look(path: Path) -> None:
+    """Raises for a file that only a start of the collector may touch."""
+    if rescue.is_hollow(path):
+        raise OutboxError(
+            f"{path}: is empty or gone, beside a write-ahead log that holds something; start the "
+            "collector: it keeps the log aside and restores what is in it"
+        )
+    if not path.exists():
+        raise OutboxError(f"{path}: there is no outbox; has the collector run with this file?")
+
+
+def _prepare(path: Path, now: datetime) -> SetAside | None:
+    """Completes what a crash interrupted, and keeps aside what cannot be opened as it is."""
+    if (replaced := rescue.finish(path, now)) is not None:
+        return SetAside(replaced, "was put in the place of the one in use", restored=True)
+    if _broken(path).exists():
+        return _keep_aside(path, now)
+    if rescue.is_hollow(path):
+        return _keep_aside(path, now, "was empty or gone, beside its write-ahead log")
+    return None
+
+
+def _keep_aside(path: Path, now: datetime, why: str = "was damaged") -> SetAside:
+    with lock(path, "daemon"):
+        hollow = rescue.is_hollow(path)
+        aside = rescue.keep_aside(path, now)
+        _broken(path).unlink(missing_ok=True)
+        restored = hollow and rescue.salvage(aside, path)
+    return SetAside(aside, why, restored)
 
 
 def _open(path: Path, *, create: bool) -> sqlite3.Connection:
@@ -119,6 +167,7 @@ def _open(path: Path, *, create: bool) -> sqlite3.Connection:
             # Of a new file; an old one keeps its own. The usual 4 kB hold a few records only, and
             # every page costs a system call or two.
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             # A power cut under NORMAL takes back all since the last checkpoint of the WAL, which
             # on a quiet node is hours: longer than some sources keep. FULL is one fsync a batch.
@@ -143,20 +192,42 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def give_back(connection: sqlite3.Connection) -> bool:
+    """Gives a bounded part of the free pages back; says whether there is more to give.
+
+    What the file will soon need again stays: a quarter of it, or 16 MiB.
+    """
+    pages, free, page_bytes, vacuum = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size", "auto_vacuum")
+    )
+    surplus = free - max(pages // 4, _SLACK_BYTES // page_bytes)
+    if surplus <= 0:
+        return False
+    if vacuum == _INCREMENTAL:
+        # It is stepped through only as a script: as a statement, it has a row without columns for
+        # each page, and ends at the first.
+        connection.executescript(f"PRAGMA incremental_vacuum({min(surplus, _STEP_PAGES)})")
+        return bool(surplus > _STEP_PAGES)
+    if (pages - free) * page_bytes <= _REWRITE_BYTES:
+        # A file of an earlier release; once, and then as above.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+    return False
+
+
+def truncated(path: Path) -> OutboxError:
+    """Marks a file that was emptied while it was in use, and says what to do."""
+    _broken(path).touch(mode=0o600)
+    return OutboxError(
+        f"{path}: was emptied while it was in use; restart the collector: it keeps what is left "
+        "aside, restores what it can and reads its sources again"
+    )
+
+
 def _broken(path: Path) -> Path:
     """A mark beside a file in which damage was met while it was in use."""
     return path.with_name(path.name + ".damaged")
-
-
-def _keep_aside(path: Path, now: datetime) -> Path:
-    with lock(path, "daemon"):
-        aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%SZ}")
-        for suffix in ("", "-wal"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        path.with_name(path.name + "-shm").unlink(missing_ok=True)
-        _broken(path).unlink(missing_ok=True)
-    return aside
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ import msgspec
 
 from collector.config import OutboxSection
 from collector.outbox import file as outbox_file
-from collector.outbox.file import OutboxFullError
+from collector.outbox import rescue
+from collector.outbox.file import OutboxError, OutboxFullError, SetAside
 from collector.outbox.putting import delete_rejected, put
 from collector.outbox.rows import instant, json, us
 from collector.outbox.settling import settle
@@ -38,9 +40,15 @@ class Outbox:
     ) -> None:
         """Use `open`."""
         self.path = path
-        self.set_aside: Path | None = None
-        """Where a damaged file was put by `open`; tell a person."""
+        self.set_aside: SetAside | None = None
+        """A file that `open` could not use; tell a person."""
+        self.on_replaced: Callable[[Path | None], None] | None = None
+        """Set by the daemon: a file that was removed, moved or replaced is written again from what
+        the connection still holds, and this is called, with where the other one was put. Without
+        it, such a file is an error."""
         self._connection = connection
+        self._identity = rescue.identity(path)
+        self._log = rescue.log_identity(path)
         self._lock = threading.RLock()
         self._now = now
         self._limits = OutboxSection()
@@ -91,6 +99,42 @@ class Outbox:
         with self._lock:
             self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
+    def keep_in_place(self) -> None:
+        """Makes sure that the path still leads to the file that is open; see `on_replaced`.
+
+        Raises:
+            OutboxError: when it does not, and cannot be written to its place again.
+        """
+        with self._lock, outbox_file.explained(self.path):
+            self._keep_in_place()
+
+    def _keep_in_place(self) -> None:
+        try:
+            found = rescue.identity(self.path)
+        except OSError:  # whatever it is, SQLite meets it as well, and says so
+            return
+        if found == self._identity:
+            return
+        if found is None and self.path.exists():
+            raise outbox_file.truncated(self.path)
+        if self.on_replaced is None:
+            raise OutboxError(
+                f"{self.path}: was removed or replaced while it was in use; run this again when "
+                "the collector has written it again, which it does within a pass"
+            )
+        try:
+            aside = rescue.restore(self._connection, self._log, self.path, self._now())
+        except OSError as error:
+            raise OutboxError(
+                f"{self.path}: was removed or replaced while it was in use, and cannot be written "
+                f"again ({error.strerror}); what it held is sent from memory: make that place "
+                "writable, and do not stop the collector before"
+            ) from error
+        self._connection, _ = outbox_file.open_file(self.path, self._now(), create=True)
+        self._identity = rescue.identity(self.path)
+        self._log = rescue.log_identity(self.path)
+        self.on_replaced(aside)
+
     def held_by_daemon(self) -> contextlib.AbstractContextManager[None]:
         """Makes this process the daemon of this outbox.
 
@@ -124,10 +168,32 @@ class Outbox:
             return f"{records} records wait, outbox.max_records is {limits.max_records}"
         if length >= limits.max_bytes:
             return f"{length} bytes wait, outbox.max_bytes is {limits.max_bytes}"
-        free = shutil.disk_usage(self.path.parent).free
+        free = self.free_bytes()
         if free < limits.min_free_bytes:
             return f"{free} bytes are free, outbox.min_free_bytes is {limits.min_free_bytes}"
         return None
+
+    def free_bytes(self) -> int:
+        """Room for the outbox: on its file system, and in the file where records were sent."""
+        with self._reading() as sql:
+            (pages,) = sql.execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = sql.execute("PRAGMA page_size").fetchone()
+        try:
+            free = shutil.disk_usage(self.path.parent).free
+        except OSError as error:
+            raise OutboxError(f"{self.path.parent}: cannot be looked at ({error})") from error
+        return free + int(pages * page_bytes)
+
+    def give_back(self, limit_s: float) -> None:
+        """Gives room that the file does not need any more back to the file system.
+
+        Args:
+            limit_s: for so long at most; the rest another time.
+        """
+        until = time.monotonic() + limit_s
+        with self._lock, outbox_file.explained(self.path):
+            while outbox_file.give_back(self._connection) and time.monotonic() < until:
+                pass
 
     def put(self, intake: Intake) -> PutResult:
         """Takes in what a source read, and its checkpoint, in one transaction.
@@ -136,6 +202,7 @@ class Outbox:
             OutboxFullError: before anything is stored.
             OutboxError: when the file cannot be written; nothing is stored.
         """
+        self.keep_in_place()
         if (why := self.full()) is not None:
             raise OutboxFullError(f"{self.path}: {why}")
         with self._writing() as sql:
@@ -298,15 +365,25 @@ class Outbox:
             query = "SELECT records - (SELECT count(*) FROM waiting WHERE id > ?) FROM totals"
             return int(sql.execute(query, (newest_id,)).fetchone()[0])
 
+    def _look_in_place(self) -> None:
+        """As `keep_in_place`; but the daemon goes on sending what it holds if that fails."""
+        if self.on_replaced is None:
+            self._keep_in_place()
+        else:
+            with contextlib.suppress(OutboxError, sqlite3.Error):
+                self._keep_in_place()
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, outbox_file.explained(self.path):
+            self._look_in_place()
             yield self._connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction; immediate, as a deferred one fails at once beside another writer."""
         with self._lock, outbox_file.explained(self.path):
+            self._look_in_place()
             sql = self._connection
             sql.execute("BEGIN IMMEDIATE")
             try:

@@ -76,11 +76,16 @@ def assemble(
         Outbox.open(config.outbox.path, now=now, limits=config.outbox) as outbox,
     ):
         if outbox.set_aside is not None:
+            aside = outbox.set_aside
             log.error(
-                "outbox was damaged; a new one is begun",
-                kept_aside=str(outbox.set_aside),
-                todo=f"auditor-collector outbox export --file {outbox.set_aside} shows what waited"
-                " in it; a backfill of the days of its life brings the rest, once",
+                "kept the outbox file aside",
+                error=f"it {aside.why}",
+                kept_aside=str(aside.path),
+                restored=aside.restored,
+                hint="everything in it is in the outbox again"
+                if aside.restored
+                else f"auditor-collector outbox export --file {aside.path} shows what waited in"
+                " it; a backfill of the days of its life brings the rest, once",
             )
         sender = Sender(
             outbox, client, config.sender, log=log, now=now, random=random.random, stop=stop

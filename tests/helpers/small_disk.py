@@ -14,13 +14,18 @@ def mount(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    """12 MB, inside the `with`; the write-ahead log of an outbox alone grows to 4 MB."""
+def small_disk(path: Path, inodes: int = 0) -> Iterator[Path]:
+    """12 MB, inside the `with`; the write-ahead log of an outbox alone grows to 4 MB.
+
+    Args:
+        path: where.
+        inodes: so many files at most; 0: any number.
+    """
     path.mkdir()
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     try:
-        mount("-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", str(path))
+        mount("-t", "tmpfs", "-o", f"size=12m,mode=700,nr_inodes={inodes}", "tmpfs", str(path))
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no small file system can be mounted here: {error}")
     try:

@@ -179,8 +179,8 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_begun(damage: str, path: Pat
     path.write_bytes(content)
     with opened(path) as outbox:
         assert outbox.set_aside is not None
-        assert outbox.set_aside.name == "outbox.db.damaged-20260131T120000Z"
-        assert outbox.set_aside.read_bytes() == bytes(content)
+        assert outbox.set_aside.path.name == "outbox.db.damaged-20260131T120000Z"
+        assert outbox.set_aside.path.read_bytes() == bytes(content)
         assert outbox.put(Intake("s", [entry()])).outcomes[Outcome.QUEUED] == 1
         assert outbox.status().waiting == 1
     with opened(path) as outbox:
