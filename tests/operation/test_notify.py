@@ -162,7 +162,7 @@ def test_a_reload_changes_sources_and_says_so(site: Site, auditor: RunningAudito
         ("senders: {interval_s: 1}\n", "mean"),
         ("sources: [", "line"),
         ("metrics: {listen: 9817}\n", "metrics.listen"),
-        ("metrics: {listen: nowhere}\n", "is not HOST:PORT"),
+        ("metrics: {listen: nowhere}\n", "expected HOST:PORT"),
     ],
 )
 def test_a_wrong_configuration_changes_nothing(

@@ -85,7 +85,7 @@ def test_a_job_that_cannot_be_mapped_keeps_its_text(site: Site):
     """So the page says: it is needed to try the job again."""
     site.log(1, user="alice", cores=-1)
     with service(site) as (process, _):
-        eventually(lambda: '"rejected": 1' in site.said())
+        eventually(lambda: '"unmappable": 1' in site.said())
         assert end(process) == 0
     assert b"alice" in on_disk(site)
     assert "alice" not in site.said()

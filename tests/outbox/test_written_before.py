@@ -94,7 +94,7 @@ def test_what_it_sent_is_the_same_record_to_the_auditor(
             for batch in mapped.source.poll(None):
                 store(batch, mapped, parts.outbox, Collected(), origin="poll")
         result = parts.sender.run_pass()
-        assert dict(result.outcomes) == {Outcome.ALREADY_THERE: len(records())}
+        assert set(result.outcomes) == {Outcome.ALREADY_THERE}
 
 
 def test_records_that_waited_in_it_are_sent(parts: Parts, auditor: RunningAuditor):
