@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import yaml
 
+from collector.config.dropins import read_all
 from collector.config.mistakes import ConfigError, Mistake, Places, join
 from collector.config.sections import Config, SourceSection
 from collector.config.yamlfile import WRONG, Reader
-from collector.config.yamltext import read_text
+from collector.config.yamltext import compose
 from collector.mapping import Mapping
 from collector.mapping.evaluation import Pseudonym
 from collector.mapping.rules import MappingSection, Rule, several
@@ -39,28 +40,33 @@ def load(path: Path, find_plugin: FindPlugin) -> Config:
     """Reads the configuration.
 
     Args:
-        path: the YAML file.
+        path: the YAML file; the files of `conf.d` beside it are merged over it (`dropins.py`).
         find_plugin: gives the plugin of a name, or raises LookupError.
 
     Raises:
         ConfigError: with every mistake, when there is one.
     """
-    text, mistake = read_text(path)
-    if text is None:
-        raise ConfigError(path, [] if mistake is None else [mistake])
-    return parse(text, find_plugin, path)
+    root, mistakes = read_all(path)
+    if mistakes:
+        raise ConfigError(path, mistakes)
+    return _config_of(root, find_plugin, path)
 
 
 def parse(text: str, find_plugin: FindPlugin, path: Path = Path("configuration")) -> Config:
     """Reads the text of a configuration; see `load`."""
+    root, mistake = compose(text, str(path))
+    if mistake is not None:
+        raise ConfigError(path, [mistake])
+    return _config_of(root, find_plugin, path)
+
+
+def _config_of(root: yaml.Node | None, find_plugin: FindPlugin, path: Path) -> Config:
+    if root is None:
+        raise ConfigError(path, [Mistake(0, "", "the file is empty; see config.example.yaml")])
     places = Places()
     places.file = path
-    reader = Reader(text, _chooser(find_plugin), places)
-    if reader.root is None:
-        if not reader.mistakes:
-            reader.note(None, "", "the file is empty; see config.example.yaml")
-        raise ConfigError(path, reader.mistakes)
-    config = reader.convert_struct(reader.root, Config)
+    reader = Reader(root, _chooser(find_plugin), places)
+    config = reader.convert_struct(root, Config)
     if isinstance(config, Config) and reader.is_complete:
         reader.mistakes += _between_sections(config, reader, find_plugin)
     if reader.mistakes:
