@@ -13,6 +13,7 @@ from collector.cli.options import CONTEXT
 _COMMANDS = {
     "run": ("collector.cli.run", "Run the daemon."),
     "check": ("collector.cli.check", "Check the configuration, the sources and the Auditor."),
+    "schema": ("collector.cli.schema", "Print the JSON schema of the configuration."),
     "status": ("collector.cli.status", "Show what waits, what was sent and what was refused."),
     "backfill": ("collector.cli.backfill", "Account a past period, once."),
     "collect-job": ("collector.cli.collect_job", "Put one ended job into the outbox (epilog)."),
