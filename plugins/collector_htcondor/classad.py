@@ -5,15 +5,16 @@ Pure: nothing here knows files or jobs. The format, as a schedd writes it (HTCon
 are the same in names; in a string only `\"` is an escape, and the last quote of the line closes it;
 `\n` alone ends a line, while other control characters and invalid UTF-8 are part of a text.
 
-What is not a plain value: lists and nested ads are kept as their text; `undefined`, `error` and
-expressions are unknown, except that arithmetic over attributes of the same ad is computed as
-HTCondor does it (`MemoryUsage = ((ResidentSetSize + 1023) / 1024)`).
+What is not a plain value: lists and nested ads are kept as their text; `undefined` and `error` are
+unknown; expressions over attributes of the same ad are computed, see `expressions.py`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from collector.job import Value
+from collector_htcondor.expressions import Expressions
+from collector_htcondor.texts import Texts
 
 _INTEGER = re.compile(rb"-?(?:0|[1-9]\d*)\Z")
 _REAL = re.compile(rb"-?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?\Z")
@@ -25,18 +26,9 @@ _SPECIAL: dict[bytes, Value] = {
     b'real("NaN")': float("nan"),
 }
 _INTEGERS = range(-(2**63), 2**63)
-_TOKEN = re.compile(
-    r"(?P<real>\d+\.\d*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)|(?P<integer>(?:0|[1-9]\d*)(?![\w.]))"
-    r"|(?:[mM][yY]\.)?(?P<name>[A-Za-z_]\w*)|(?P<sign>[-+*/%()])",
-    re.ASCII,
-)
-_TOKEN_LIMIT = 200
-_DEPTH_LIMIT = 20
 _MEMO_LIMIT, _MEMO_LIMIT_BYTES = 5_000, 200
 """How many texts an AttributeReader remembers the values of, and how long each is at most."""
 
-Number = int | float
-Texts = dict[bytes, bytes]
 Wanted = tuple[str, bytes]
 """The name of an attribute, as text and as it stands in an ad."""
 
@@ -85,6 +77,7 @@ class AttributeReader:
         """
         get, memo = texts.get, self._memo
         found = {}
+        expressions: Expressions | None = None
         for name, key in wanted:
             text = get(key)
             if text is None:
@@ -93,7 +86,8 @@ class AttributeReader:
             if value is NotImplemented:
                 value = plain(text)
                 if value is NotImplemented:
-                    value = _arithmetic(text, ad, _DEPTH_LIMIT)
+                    expressions = expressions or Expressions(ad, plain)
+                    value = expressions.value(text)
                 elif len(text) <= _MEMO_LIMIT_BYTES:
                     if len(memo) >= _MEMO_LIMIT:
                         memo.clear()
@@ -114,6 +108,8 @@ def plain(text: bytes) -> Value | None:
     if not first:
         return None
     if first == b'"' and text[-1:] == b'"' and len(text) > 1:
+        if text.count(b'"') > 2 + text.count(b'\\"', 1, -1):
+            return NotImplemented  # type: ignore[no-any-return]  # of several texts, as `"a" == "b"`
         return text[1:-1].decode(errors="replace").replace('\\"', '"')
     if _INTEGER.match(text):
         number = int(text) if len(text) <= 20 else 2**63  # noqa: PLR2004 - digits and sign of -2⁶³
@@ -138,97 +134,6 @@ def attribute(ad: bytes, name: str) -> bytes | None:
 def names(ad: bytes) -> list[bytes]:
     """The names of an ad's attributes, in lower case and in their order."""
     return [name.lower() for name in re.findall(rb"\n([^ \n]+) = ", ad)]
-
-
-def _arithmetic(text: bytes, ad: bytes, depth: int) -> Number | None:
-    """The value of an expression of `+ - * / %` over numbers and attributes; None for any other.
-
-    As in HTCondor, a quotient of integers is an integer, cut towards zero.
-    """
-    tokens: list[tuple[str, str]] = []
-    rest = text.decode(errors="replace").strip()
-    while rest:
-        match = _TOKEN.match(rest)
-        if match is None or match.lastgroup is None or len(tokens) == _TOKEN_LIMIT:
-            return None
-        tokens.append((match.lastgroup, match[match.lastgroup]))
-        rest = rest[match.end() :].lstrip()
-
-    def lookup(name: str) -> Number:
-        found = attribute(ad, name)
-        value = None if found is None or depth == 0 else plain(found)
-        if found is not None and value is NotImplemented:
-            value = _arithmetic(found, ad, depth - 1)
-        if type(value) not in (int, float):
-            raise ValueError(name)
-        return value  # type: ignore[return-value]
-
-    try:
-        value = _Parser(tokens, lookup).value()
-    except (ValueError, ArithmeticError, RecursionError):
-        return None
-    return value if isinstance(value, float) or value in _INTEGERS else None
-
-
-class _Parser:
-    """Recursive descent over tokens; raises ValueError at what is no arithmetic."""
-
-    def __init__(self, tokens: list[tuple[str, str]], lookup: Callable[[str], Number]) -> None:
-        self._tokens = [*tokens, ("end", "")]
-        self._lookup = lookup
-
-    def value(self) -> Number:
-        found = self._sum()
-        self._take("")
-        return found
-
-    def _sum(self) -> Number:
-        found = self._product()
-        while (sign := self._tokens[0][1]) in ("+", "-"):
-            self._take(sign)
-            found = found + self._product() if sign == "+" else found - self._product()
-        return found
-
-    def _product(self) -> Number:
-        found = self._factor()
-        while (sign := self._tokens[0][1]) in ("*", "/", "%"):
-            self._take(sign)
-            by = self._factor()
-            if sign == "*":
-                found = found * by
-            elif isinstance(found, float) or isinstance(by, float):
-                if sign == "%":
-                    raise ValueError(sign)
-                found = found / by
-            else:
-                quotient = abs(found) // abs(by) * (1 if (found < 0) == (by < 0) else -1)
-                found = quotient if sign == "/" else found - by * quotient
-        return found
-
-    def _factor(self) -> Number:
-        kind, text = self._tokens[0]
-        self._take(text)
-        if kind == "integer":
-            return int(text)
-        if kind == "real":
-            return float(text)
-        if kind == "name":
-            return self._lookup(text)
-        if text == "-":
-            return -self._factor()
-        if text == "+":
-            return self._factor()
-        if text != "(":
-            raise ValueError(text)
-        found = self._sum()
-        self._take(")")
-        return found
-
-    def _take(self, text: str) -> None:
-        if self._tokens[0][1] != text:
-            raise ValueError(text)
-        if text:
-            del self._tokens[0]
 
 
 def _any_case(words: Iterable[bytes]) -> bytes:
