@@ -253,6 +253,14 @@ class Cluster:
             path.chmod(0o755)
         return str(path)
 
+    def sacct_of(self, user: str) -> str:
+        """A program that is the cluster's `sacct`, called by one of its users."""
+        path = self.folder / f"sacct-{user}"
+        command = shlex.join((*self._entered(user), "sacct"))
+        path.write_text(f'#!/bin/sh\nSLURM_CONF={self.conf} exec {command} "$@"\n')
+        path.chmod(0o755)
+        return str(path)
+
     def run(
         self, *command: str | bytes, user: str | None = None, check: bool = True, **more: str
     ) -> str:
@@ -341,6 +349,15 @@ class Cluster:
             with contextlib.suppress(OSError):
                 if mine in (process / "environ").read_bytes().split(b"\0"):
                     os.kill(int(process.name), signal.SIGKILL)
+        if self._cgroups:
+            self._remove_cgroups()
+
+    def _remove_cgroups(self) -> None:
+        """Removes what slurmd leaves in the kernel's tree, if no process is in it any more."""
+        for tree in Path("/sys/fs/cgroup").glob("*/slurm_*"):
+            for folder, _, _ in os.walk(tree, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(folder).rmdir()
 
     def configure(self) -> None:
         """Writes the configuration, and brings everything up."""

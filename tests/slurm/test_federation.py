@@ -57,7 +57,7 @@ def submitted(clusters: tuple[Cluster, Cluster]) -> Submitted:
 def found(cluster: Cluster, **keys: Any) -> dict[str, Job]:
     """What a source on a cluster finds."""
     context = quiet(datetime.now(UTC), frozenset({"Cluster", "TotalCPU"}))
-    given = source(context, sacct=cluster.sacct, **keys)
+    given = source(context, sacct=cluster.sacct, complete_s=5, **keys)
     since = datetime.now(UTC) - timedelta(hours=1)
     return jobs(given.backfill(since, datetime.now(UTC)))
 
