@@ -11,6 +11,7 @@ import click
 from collector.cli.options import CONTEXT
 
 _COMMANDS = {
+    "init": ("collector.cli.init", "Write a configuration for this machine."),
     "run": ("collector.cli.run", "Run the daemon."),
     "check": ("collector.cli.check", "Check the configuration, the sources and the Auditor."),
     "schema": ("collector.cli.schema", "Print the JSON schema of the configuration."),
@@ -57,6 +58,7 @@ def main() -> None:
 
     \b
     First steps:
+      auditor-collector init  --config /etc/auditor-collector/config.yaml
       auditor-collector check --config /etc/auditor-collector/config.yaml
       auditor-collector run   --config /etc/auditor-collector/config.yaml
     """

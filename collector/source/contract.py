@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ from collector.config import SourceSection
 from collector.config.load import FIELD_NAMES
 from collector.job import Job, Value
 from collector.logs import Log
+
+if TYPE_CHECKING:
+    from collector.source.proposal import Proposal
 
 __all__ = [
     "Batch",
@@ -206,6 +209,14 @@ class Source(ABC):
     may_correct_stop_time: ClassVar[bool] = False
     """Whether a run that is read again may carry a corrected stop time. If not, the first reading
     of a run stands, and a later, different one is an artefact (HTCondor after a crash)."""
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """What `auditor-collector init` can write a section for, e.g. `("slurm",)`; see `propose`."""
+
+    @classmethod
+    def propose(cls, kind: str) -> "Proposal | None":  # noqa: ARG003 - for plugins with `kinds`
+        """The section of a kind for this machine, by asking the scheduler's tools; reads no job."""
+        return None
 
     def __init__(self, section: SourceSection, context: Context) -> None:
         """Keeps both; opens, reads and runs nothing.

@@ -19,6 +19,7 @@ from collector.source import (
     SourceError,
     Unreadable,
 )
+from collector.source.proposal import Proposal
 from collector_htcondor.condor_history import CondorHistory
 from collector_htcondor.epochs import EpochReader
 from collector_htcondor.history import HistoryFiles
@@ -46,6 +47,15 @@ class HTCondorSource(Source):
         importlib.resources.files(__package__).joinpath("mapping.yaml").read_text("utf-8")
     )
     section: HTCondorSection
+
+    kinds: ClassVar[tuple[str, ...]] = ("htcondor", "htcondor-ce")
+
+    @classmethod
+    def propose(cls, kind: str) -> Proposal:
+        """The section for this machine; see `Source.propose`."""
+        from collector_htcondor.proposal import propose  # noqa: PLC0415 - for `init` alone
+
+        return propose(kind)
 
     def __init__(self, section: SourceSection, context: Context) -> None:
         super().__init__(section, context)

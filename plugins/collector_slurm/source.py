@@ -20,6 +20,7 @@ from collector.source import (
     Unreadable,
 )
 from collector.source.command import StoppedError
+from collector.source.proposal import Proposal
 from collector_slurm.jobcomp import JobcompLog
 from collector_slurm.jobcomp_checkpoint import JobcompCheckpoint
 from collector_slurm.sacct import SacctCheckpoint, Slurmdbd
@@ -38,6 +39,15 @@ class SlurmSource(Source):
     )
     may_correct_stop_time: ClassVar[bool] = True
     section: SlurmSection
+
+    kinds: ClassVar[tuple[str, ...]] = ("slurm",)
+
+    @classmethod
+    def propose(cls, kind: str) -> Proposal:  # noqa: ARG003 - there is one
+        """The section for this machine; see `Source.propose`."""
+        from collector_slurm.proposal import propose  # noqa: PLC0415 - for `init` alone
+
+        return propose()
 
     def __init__(self, section: SourceSection, context: Context) -> None:
         """Keeps both; see `Source`."""
