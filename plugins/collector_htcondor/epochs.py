@@ -5,7 +5,7 @@ jobs that are still in the queue. `history.py` follows the files, as those of th
 """
 
 from collector.source import Job, Unreadable
-from collector_htcondor.identity import Identity, id_of_run
+from collector_htcondor.identity import id_of_run
 from collector_htcondor.jobs import FOR_EVER, LONG_AGO, JobReader
 from collector_htcondor.run_end import last_run
 from collector_htcondor.texts import Texts, instant, unreadable
@@ -31,7 +31,7 @@ class EpochReader(JobReader):
             return NO_END
         if b" ProcId=-" in raw[banner_at:] or b" ProcId = -" in raw[banner_at:]:
             return TRANSFER_SHADOW
-        texts = self._reader.texts(raw)
+        texts = self._all_texts(self._reader.texts(raw), raw)
         written = instant(texts.get(b"EpochWriteDate"))
         identity = self._identifier.identify(
             texts, raw, written if written > LONG_AGO else FOR_EVER
@@ -53,5 +53,5 @@ class EpochReader(JobReader):
         contradicted = ["GlobalJobId"] if identity.forged else []
         return self._made(texts, raw, where, identity, run, run.start, contradicted, wrong)
 
-    def _id_of(self, identity: Identity, texts: Texts, start: int) -> str:
-        return id_of_run(identity.job_id, texts, start)
+    def _id_of(self, job_id: str, texts: Texts, start: int) -> str:
+        return id_of_run(job_id, texts, start)

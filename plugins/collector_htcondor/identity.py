@@ -58,8 +58,9 @@ class Identifier:
             sample: gives ads of the schedd, from which its name is learned when it is in doubt.
         """
         self._sample = sample
-        self._usual = name.encode() or None
-        self._owners: dict[bytes, set[bytes]] = {self._usual: set()} if self._usual else {}
+        self.usual = name.encode() or None
+        """The name that most users' jobs have, if it is known."""
+        self._owners: dict[bytes, set[bytes]] = {self.usual: set()} if self.usual else {}
 
     def identify(self, texts: Texts, raw: bytes, latest: int) -> Identity | None:
         """Who the job of an ad is; None if it cannot be known.
@@ -75,7 +76,7 @@ class Identifier:
             schedd, said, made_text = found.groups()
             made, queued = int(made_text), instant(texts.get(b"QDate"))
             own = number in (said, None) and queued - _QUEUED_S <= made <= latest + _QUEUED_S
-            if own and (schedd == self._usual or self._known(schedd, raw)):
+            if own and (schedd == self.usual or self._known(schedd, raw)):
                 name = schedd.decode(errors="replace")
                 return Identity(f"{name}#{said.decode()}#{made}", name, made)
         queued, name = instant(texts.get(b"QDate")), self._usual_name()
@@ -91,22 +92,22 @@ class Identifier:
         owners = self._owners.setdefault(name[1], set())
         if len(owners) < _OWNERS_LIMIT:
             owners.add(owner[1])
-        usual = 0 if self._usual is None else len(self._owners[self._usual])
+        usual = 0 if self.usual is None else len(self._owners[self.usual])
         if len(owners) > usual:
-            self._usual = name[1]
+            self.usual = name[1]
 
     def _known(self, schedd: bytes, raw: bytes) -> bool:
         """Whether jobs of this schedd are to be expected."""
         self._ask()
         self.learn(raw)
-        if schedd == self._usual or self._usual is None:
+        if schedd == self.usual or self.usual is None:
             return True
         mine = len(self._owners.get(schedd, ()))
-        return mine >= _ENOUGH_OWNERS or len(self._owners[self._usual]) < _ENOUGH_OWNERS
+        return mine >= _ENOUGH_OWNERS or len(self._owners[self.usual]) < _ENOUGH_OWNERS
 
     def _usual_name(self) -> str | None:
         self._ask()
-        return None if self._usual is None else self._usual.decode(errors="replace")
+        return None if self.usual is None else self.usual.decode(errors="replace")
 
     def _ask(self) -> None:
         if self._sample is not None:

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from collector.source import Job, Unreadable, Value
-from collector_htcondor import classad
 from collector_htcondor.classad import AttributeReader
 from collector_htcondor.identity import Identifiers, Identity
 from collector_htcondor.proof import on_a_slot, ran, uncounted
@@ -27,6 +26,7 @@ from collector_htcondor.run_end import Run, last_run
 from collector_htcondor.texts import Texts, instant, number, unreadable
 from collector_htcondor.universes import TRANSFER_SHADOW, WITH_SLOT, Universes, filter_reason
 from collector_htcondor.usage import NO_DOUBTS, PARALLEL, USAGE, Doubts, doubts
+from collector_htcondor.usual import USUAL, Usual, usual_run
 from collector_htcondor.witnesses import (
     AGREE_S,
     CLOCK_STEP_S,
@@ -52,6 +52,7 @@ _NEEDED = (
 )
 _OF_ONE_NODE = ("CpusProvisioned", "MemoryProvisioned")
 """Of a parallel job: its schedd writes none, its shadow those of the first node, its user any."""
+_ON_A_SLOT = frozenset((b"StartdPrincipal", b"LastJobLeaseRenewal"))
 _CORES_BY_REQUEST = frozenset((b"9", PARALLEL))
 _WRITTEN = re.compile(rb" CurrentTime ?= ?(\d{1,11})\Z")
 LONG_AGO, FOR_EVER = 10**9, 2**40
@@ -84,6 +85,7 @@ class JobReader:
         self._total = runs == "total"
         self._rejects = suspicious == "reject"
         self._universes = frozenset(universes)
+        self._takes_usual = "vanilla" in self._universes and not self._total
         self.identifiers = Identifiers() if identifiers is None else identifiers
         self.of_schedd("")
         self.now_s = 0
@@ -94,7 +96,9 @@ class JobReader:
         self._wanted = (
             None if fields is None else [(name, name.encode()) for name in sorted(wanted)]
         )
-        self._reader = AttributeReader(_NEEDED | wanted, everything=fields is None)
+        everything = fields is None
+        self._reader = AttributeReader(USUAL | wanted, everything=everything)
+        self._others = None if everything else AttributeReader(_NEEDED - USUAL - wanted)
         add = RUN_FIELDS if fields is None else RUN_FIELDS.intersection(fields)
         self._add_runtime = "RunWallClockTime" in add
         self._add_schedd = "ScheddName" in add
@@ -118,6 +122,12 @@ class JobReader:
             The job; or what is wrong with the ad; or why it is not accounted.
         """
         texts = self._reader.texts(raw)
+        usual = usual_run(texts, raw, self._identifier.usual)
+        if usual is not None and self._takes_usual:
+            return self._usual_job(texts, raw, where, usual)
+        if reason := self._plain_reason(texts):
+            return reason
+        texts = self._all_texts(texts, raw)
         entered = instant(texts.get(b"EnteredCurrentStatus"))
         latest = self._latest(texts, raw, entered)
         known = latest if latest > LONG_AGO else FOR_EVER
@@ -127,20 +137,37 @@ class JobReader:
         if self.left is not None:
             self.left[identity.job_id] = FOR_EVER
         contradicted: list[str] = ["GlobalJobId"] if identity.forged else []
-        earliest = identity.made - CLOCK_STEP_S
-        run = _agreed(texts, earliest, entered)
-        if run is None:
-            found = self._look_closer(texts, raw, where, identity, latest, contradicted)
-            if not isinstance(found, Run):
-                return found
-            run = found
-        elif reason := filter_reason(texts.get(b"JobUniverse"), self._universes):
-            return reason
+        run = self._look_closer(texts, raw, where, identity, latest, contradicted)
+        if not isinstance(run, Run):
+            return run
         start, stop = run.start, run.stop
         if self._total:
+            earliest = identity.made - CLOCK_STEP_S
             start = _start_of_all(texts, start, stop, identity.made, earliest)
         wrong = self._doubts(texts, run, identity.made, max(entered, run.stop))
         return self._made(texts, raw, where, identity, run, start, contradicted, wrong)
+
+    def _usual_job(self, texts: Texts, raw: bytes, where: str, usual: Usual) -> Job:
+        if self.left is not None:
+            self.left[usual.job_id] = FOR_EVER
+        schedd = usual.job_id.partition("#")[0] if self._add_schedd else ""
+        return Job(
+            id=self._id_of(usual.job_id, texts, usual.start),
+            start_at=datetime.fromtimestamp(usual.start, UTC),
+            stop_at=datetime.fromtimestamp(usual.stop, UTC),
+            fields=self._fields(texts, raw, usual.stop - usual.start, schedd),
+            raw=raw,
+            where=where,
+        )
+
+    def _plain_reason(self, texts: Texts) -> str:
+        """Why a job that surely had no slot is not accounted; empty if it may be."""
+        if self.left is None and not (texts.keys() & _ON_A_SLOT):
+            return filter_reason(texts.get(b"JobUniverse"), self._universes)
+        return ""
+
+    def _all_texts(self, texts: Texts, raw: bytes) -> Texts:
+        return texts if self._others is None else texts | self._others.texts(raw)
 
     def _made(
         self,
@@ -167,7 +194,7 @@ class JobReader:
             if names and self._add_suspicious:
                 fields["Suspicious"] = names
         return Job(
-            id=self._id_of(identity, texts, run.start),
+            id=self._id_of(identity.job_id, texts, run.start),
             start_at=datetime.fromtimestamp(start, UTC),
             stop_at=datetime.fromtimestamp(run.stop, UTC),
             fields=fields,
@@ -176,9 +203,9 @@ class JobReader:
             suspicious=bool(names),
         )
 
-    def _id_of(self, identity: Identity, texts: Texts, start: int) -> str:  # noqa: ARG002
+    def _id_of(self, job_id: str, texts: Texts, start: int) -> str:  # noqa: ARG002
         """The id of a run; that of its job."""
-        return identity.job_id
+        return job_id
 
     def _latest(self, texts: Texts, raw: bytes, entered: int) -> int:
         """The epoch second after which nothing in an ad happened: when it was written, or read."""
@@ -224,7 +251,7 @@ class JobReader:
             texts,
             earliest,
             latest + CLOCK_STEP_S,
-            new_release=classad.attribute(raw, "CondorVersion") is not None,
+            new_release=b"\nCondorVersion = " in raw,
         ):
             return NEVER_STARTED
         run = last_run(texts, earliest, latest)
@@ -279,33 +306,6 @@ class JobReader:
         if "CpusProvisioned" not in fields and "RequestCpus" not in fields:
             _refuse_unknown_cores(texts)
         return fields
-
-
-def _agreed(texts: Texts, earliest: int, entered: int) -> Run | None:
-    """The run of a completed job all of whose witnesses agree, as of nearly all; else None."""
-    get = texts.get
-    began = get(b"JobCurrentStartDate")
-    if (
-        began is None
-        or get(b"JobStatus") != COMPLETED
-        or began != get(b"LastMatchTime")
-        or get(b"JobUniverse") in WITHOUT_SLOT
-        or get(b"JobRunCount") == b"0"
-        or get(b"NumShadowStarts") == b"0"
-        or b"StartdPrincipal" not in texts
-        or b"RoutedToJobId" in texts
-    ):
-        return None
-    start, lasted_s = instant(began), number(get(b"LastRemoteWallClockTime"))
-    if (
-        lasted_s is None
-        or not earliest <= start <= entered
-        or not 0 <= entered - instant(get(b"LastJobLeaseRenewal")) <= AGREE_S
-        or not -AGREE_S <= start + lasted_s - entered <= AGREE_S
-        or not instant(get(b"ActivationDuration")) <= lasted_s + AGREE_S
-    ):
-        return None
-    return Run(start, entered)
 
 
 def _was_routed(texts: Texts, earliest: int) -> bool:

@@ -28,6 +28,8 @@ def on_a_slot(texts: Texts, earliest: int) -> bool:
         earliest: epoch second before which no run began.
     """
     found = instant(texts.get(b"LastJobLeaseRenewal")) >= earliest
+    if found and texts.get(b"StartdPrincipal", b"")[:1] == b'"':
+        return True
     return (
         found
         + sum(any(texts.get(name, b"undefined")[:1] == b'"' for name in names) for names in _TRACES)

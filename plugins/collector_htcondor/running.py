@@ -31,7 +31,7 @@ from collector.source import (
 )
 from collector.source.command import StoppedError
 from collector_htcondor import classad, command
-from collector_htcondor.identity import Identity, id_of_run
+from collector_htcondor.identity import id_of_run
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.open_runs import OpenRuns, Tracked, job_of
 from collector_htcondor.proof import on_a_slot
@@ -59,8 +59,8 @@ _GROWS = re.compile(
 class RunReader(JobReader):
     """Makes jobs of the ads of a history, each named after its last run."""
 
-    def _id_of(self, identity: Identity, texts: Texts, start: int) -> str:
-        return id_of_run(identity.job_id, texts, start)
+    def _id_of(self, job_id: str, texts: Texts, start: int) -> str:
+        return id_of_run(job_id, texts, start)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ class QueueReader(JobReader):
 
     def seen(self, raw: bytes) -> Seen | None:
         """What an ad says of a run; None for one that has none, or whose job has no identity."""
-        texts = self._reader.texts(raw)
+        texts = self._all_texts(self._reader.texts(raw), raw)
         at = instant(texts.get(b"ServerTime")) or self.now_s
         identity = self._identifier.identify(texts, raw, at)
         if identity is None:

@@ -12,9 +12,7 @@ _INSTANT_DIGITS = 11
 
 def instant(text: bytes | None) -> int:
     """An instant in epoch seconds, or a count; 0 for anything else."""
-    if text is not None and text.isdigit() and len(text) <= _INSTANT_DIGITS:
-        return int(text)
-    return 0
+    return int(text) if text and text.isdigit() and len(text) <= _INSTANT_DIGITS else 0
 
 
 def number(text: bytes | None) -> float | None:

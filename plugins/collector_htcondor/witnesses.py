@@ -35,6 +35,10 @@ later than that after its last contact had lost its machine."""
 SLOW_S = 300
 """A schedd under load may need this long to write down an end."""
 _SAME_S = 2
+_INSTANT = (
+    *(b"ShadowBday", b"LastJobLeaseRenewal", b"JobDisconnectedDate", b"LastVacateTime"),
+    *(b"EnteredCurrentStatus", b"JobFinishedHookDone", b"CompletionDate"),
+)
 _INSTANTS = 10**9
 """A duration that is longer is an instant."""
 
@@ -97,11 +101,9 @@ class Witnesses(msgspec.Struct):
             epoch_end: when its shadow wrote the ad, if that wrote it.
         """
         get = texts.get
-
-        def within(name: bytes) -> int:
-            at = instant(get(name))
-            return at if start <= at <= latest else 0
-
+        born, contact, lost, vacated, entered, done, completion = [
+            at if start <= at <= latest else 0 for at in [instant(get(name)) for name in _INSTANT]
+        ]
         before, status = get(b"LastJobStatus"), get(b"JobStatus")
         last_s = number(get(b"LastRemoteWallClockTime"))
         shadows = max(instant(get(b"NumShadowStarts")), instant(get(b"JobRunCount")))
@@ -111,16 +113,16 @@ class Witnesses(msgspec.Struct):
             was_running=before in ON_A_SLOT,
             has_slot=get(b"JobUniverse") not in WITHOUT_SLOT,
             start=start,
-            shadow_born=within(b"ShadowBday"),
-            contact=within(b"LastJobLeaseRenewal"),
+            shadow_born=born,
+            contact=contact,
             activation=_activation_end(texts, start, latest),
-            disconnected=within(b"JobDisconnectedDate"),
+            disconnected=lost,
             reconnecting=instant(get(b"JobCurrentReconnectAttempt")) > 0,
             unreported=get(b"RemoteHost", b"undefined") != b"undefined" or last_s is None,
-            vacated=within(b"LastVacateTime"),
-            entered=within(b"EnteredCurrentStatus"),
-            hook_done=within(b"JobFinishedHookDone"),
-            completion=within(b"CompletionDate"),
+            vacated=vacated,
+            entered=entered,
+            hook_done=done,
+            completion=completion,
             last_shadow_s=last_s or 0,
             all_shadows_s=number(get(b"RemoteWallClockTime")) or 0,
             activation_s=_duration(texts, start),
