@@ -1,6 +1,6 @@
 # `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo unit test check slow bench faults soak verify-slurm verify-htcondor package clean
+.PHONY: help demo unit test check slow old-sqlite bench faults soak verify-slurm verify-htcondor package clean
 BIN := .venv/bin
 
 help:  ## list what can be made
@@ -37,6 +37,9 @@ check: .venv/test  ## lint, types, and the built wheel without the checkout
 slow: .venv/slow  ## the slow tests, with real HTCondor and Slurm, a browser and the public peers where they can be had
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm or condor" -n 2 --dist loadfile
 
+old-sqlite: .venv/test  ## the tests of outbox and embedded Auditor on SQLite 3.26 and 3.34, as of EL 8 and 9
+	@bash .ci/old-sqlite $(BIN)/python tests/outbox tests/embedded
+
 bench: .venv/test  ## measure: outbox, sender, both plugins, a fleet
 	@for benchmark in tests/benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
@@ -52,8 +55,16 @@ faults: .venv/test  ## play every fault in front of an Auditor, and count what w
 soak: .venv/test  ## 100,000 jobs while daemon and Auditor are killed at random
 	@$(BIN)/python tests/delivery/soak.py
 
-package: .venv/test  ## wheel, Debian package and archive, for nodes without a network
+.venv/package: pyproject.toml .ci/environment
+	@bash .ci/environment .venv server
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	@touch .venv/demo $@
+
+package: .venv/package  ## dist/: one deb, RPM and archive an architecture, for every Python; no network at installation
 	@bash .ci/package $(BIN)/python
+
+repository: package  ## FOLDER=… KEY=…: dist/ as a signed tree for apt and dnf, for a web server
+	@bash .ci/repository "$(FOLDER)" "$(KEY)"
 
 clean:  ## remove everything that was made
 	rm -rf .venv .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

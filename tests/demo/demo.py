@@ -38,7 +38,10 @@ LIMIT_S = 45
 def main() -> None:
     """Runs the demo; exits with 1 if anything is not as it should be."""
     shutil.rmtree(WORK, ignore_errors=True)
-    (WORK / "spool").mkdir(parents=True)
+    try:
+        (WORK / "spool").mkdir(parents=True)
+    except OSError as error:
+        sys.exit(f"demo: {WORK} cannot be made: {error.strerror}; use a checkout of your own")
     with started("serve-auditor", "--db", "auditor.db", "--listen", "127.0.0.1:0") as auditor:
         assert auditor.stdout is not None
         url = auditor.stdout.readline().removeprefix("listening on ").strip()
@@ -213,4 +216,7 @@ def cores(record: Record) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("demo: stopped; what it started has ended, and .demo/ can be removed")

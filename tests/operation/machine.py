@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from tests.helpers.site import LIMIT_S, eventually
 
 SUITE = "bookworm"
-"""Debian's release whose Python is a 3.11, as the one that builds the package here has to be."""
+"""Debian's release that services are tried on; its Python is a 3.11."""
 
 MISSING = [
     reason
@@ -23,7 +22,6 @@ MISSING = [
         (os.getuid() == 0, "not root, which chroot needs"),
         (shutil.which("debootstrap"), "debootstrap is not installed"),
         (shutil.which("dpkg-deb"), "dpkg-deb is not installed"),
-        (sys.version_info[:2] == (3, 11), f"this Python is not {SUITE}'s"),
     )
     if not holds
 ]
