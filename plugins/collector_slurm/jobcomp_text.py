@@ -51,10 +51,16 @@ _SECOND_MIDDLE = re.compile(
     r" ReservationName=(?P<Reservation>\S*)(?: Gres=(?P<ReqGRES>\S*))?(?: Tres=(?P<ReqTRES>\S*))?"
     rf" Account=(?P<Account>{_NAME}) QOS=(?P<QOS>{_NAME}) WcKey="
 )
+_TAIL_KEYS = (
+    *("Cluster", "SubmitTime", "EligibleTime", "ArrayJobId", "ArrayTaskId", "HetJobId"),
+    *("HetJobOffset", "PackJobId", "PackJobOffset", "DerivedExitCode", "ExitCode"),
+)
+"""Each is there once: so no text before them can be read as one of them. A release may add more."""
 _TAIL = re.compile(
     r" Cluster=(?P<Cluster>\S*) SubmitTime=(?P<Submit>\S+) EligibleTime=(?P<Eligible>\S+)"
     r"(?: ArrayJobId=(?P<array>\d+) ArrayTaskId=(?P<task>\d+))?"
     r"(?: (?:Het|Pack)JobId=(?P<het>\d+) (?:Het|Pack)JobOffset=(?P<offset>\d+))?"
+    rf"(?: (?!(?:{'|'.join(_TAIL_KEYS)})=)\w+=\S*)*"
     r" DerivedExitCode=(?P<DerivedExitCode>\d+:\d+) ExitCode=(?P<ExitCode>\d+:\d+) *\r?\n?\Z"
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")

@@ -7,7 +7,9 @@ from collector.source.command import output_of
 from collector_slurm.section import SlurmSection
 
 _WHOLE_LINES_SINCE = (24, 5, 2)
-"""The first release that cuts no line of the log. Source: Slurm's NEWS."""
+"""The first release that cuts no line of the log. Source: Slurm's changelog of 24.05."""
+_TIMEOUT_S = 20
+"""It asks nobody; without a slurm.conf it may look for one in the network."""
 
 
 class Writer:
@@ -15,7 +17,6 @@ class Writer:
 
     def __init__(self, section: SlurmSection, context: Context) -> None:
         self._command = [section.sacct, "--version"]
-        self._timeout_s = section.timeout_s
         self._context = context
         self._cuts: bool | None = None
         self._reported = False
@@ -46,7 +47,7 @@ class Writer:
         Raises:
             SourceError: when it cannot be asked.
         """
-        said = b"".join(output_of(self._command, self._timeout_s, self._context.stop))
+        said = b"".join(output_of(self._command, _TIMEOUT_S, self._context.stop))
         release = re.search(rb"(\d+)\.(\d+)(?:\.(\d+))?", said)
         if release is None:
             shown = " ".join(self._command)

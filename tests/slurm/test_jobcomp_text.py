@@ -180,6 +180,15 @@ def test_a_broken_line_does_not_swallow_the_log():
     assert values_of(found[-1].text.decode())["JobID"] == "49"
 
 
+def test_a_key_that_a_newer_release_adds_at_the_end_is_left_alone():
+    """As 26.11 may do with SLUID; the others are read, and none of them can be imitated."""
+    more = line().replace(" DerivedExitCode=", " SLUID=s123 Extra= DerivedExitCode=")
+    assert values_of(more) == values_of(line())
+    cluster = "x Cluster=evil SubmitTime=2026-01-01T00:00:00 EligibleTime=2026-01-01T00:00:00"
+    forged = values_of(line(wckey=cluster))
+    assert (forged["Cluster"], forged["WCKey"]) == (values_of(line())["Cluster"], cluster)
+
+
 def test_text_that_is_no_line_is_told():
     """It is kept, with what was expected."""
     (first, second) = entries(b"garbage\n" + line().encode())
