@@ -20,7 +20,8 @@ from collector.config.yamlfile import WRONG, Reader
 from collector.config.yamltext import compose
 from collector.mapping import Mapping
 from collector.mapping.evaluation import Pseudonym
-from collector.mapping.rules import MappingSection, Rule, several
+from collector.mapping.mapping import SCORED
+from collector.mapping.rules import ComponentRule, MappingSection, Rule, several
 
 FIELD_NAMES = r"[A-Za-z_][\w.]*"
 """What the names of a source's fields are like, unless its plugin has `field_names`."""
@@ -133,8 +134,8 @@ def _of_mapping(
     if not isinstance(section.mapping, MappingSection):
         return
     names = re.compile(getattr(find_plugin(section.plugin), "field_names", FIELD_NAMES))
-    prefix = section.record_prefix or "x"
-    for kind in ("meta", "components"):
+    prefix, folder = section.record_prefix or "x", reader.places.file.parent
+    for kind in ("meta", "components", "scores"):
         for key, rules in getattr(section.mapping, kind).items():
             path = join(where, f"{kind}.{key}")
             if not reader.is_sound(path):
@@ -146,7 +147,10 @@ def _of_mapping(
                 continue
             yield from _no_fields(path, rules, names)
             try:
-                Mapping(MappingSection(**{kind: {key: rules}}), prefix)
+                alone = MappingSection(**{kind: {key: rules}})
+                if kind == "scores":
+                    alone.components[SCORED] = ComponentRule(value=1)
+                Mapping(alone, prefix, folder=folder)
             except ValueError as error:
                 yield path, str(error)
 
@@ -181,25 +185,38 @@ def _no_fields(path: str, rules: Any, names: re.Pattern[str]) -> Iterator[tuple[
 
 
 def mapping_of(
-    section: SourceSection, plugin: Plugin | type[Plugin], pseudonym: Pseudonym | None = None
+    section: SourceSection,
+    plugin: Plugin | type[Plugin],
+    pseudonym: Pseudonym | None = None,
+    config: Config | None = None,
 ) -> Mapping:
-    """The compiled mapping of a source: its own rules, over the plugin's, over the host's.
+    """The compiled mapping of a source: its own rules, over those for all, over the plugin's.
 
     Args:
         section: of the source.
         plugin: its plugin.
         pseudonym: see `Mapping`.
+        config: the whole configuration, for what it says once for all sources, and its folder.
 
     Raises:
         ValueError: for rules that contradict each other.
     """
     version = importlib.metadata.version("auditor-collector")
-    host = MappingSection(meta={"collector": Rule(value=["auditor-collector", version])})
+    host = MappingSection(
+        meta={
+            "collector": Rule(value=["auditor-collector", version]),
+            "collector_type": Rule(value=[section.plugin, version]),
+        }
+    )
+    of_all = MappingSection()
+    if config is not None and config.site_id is not None:
+        of_all.meta = {key: Rule(value=config.site_id) for key in ("site_id", "site")}
     return Mapping(
-        section.mapping.over(default_mapping(plugin).over(host)),
+        section.mapping.over(of_all.over(default_mapping(plugin).over(host))),
         section.record_prefix,
         section.only_if,
         pseudonym,
+        Path() if config is None else config.places.file.parent,
     )
 
 

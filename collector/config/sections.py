@@ -182,10 +182,17 @@ class MetricsSection(Section):
     `outbox.min_free_bytes`."""
 
 
+def _check_site_id(text: str | None) -> None:
+    if text is not None:
+        check_name(text, "site_id")
+
+
 class Config(Section):
     """The whole file."""
 
     sources: list[SourceSection]
+    site_id: Annotated[str | None, checked(_check_site_id)] = None
+    """The site: meta `site_id` and `site` of all sources, but for those whose mapping has them."""
     pseudonym_key: Path | None = None
     """The key of the pseudonyms that mapping rules ask for; must not be readable by others. null:
     `$CREDENTIALS_DIRECTORY/pseudonym-key`, which systemd gives, if it is there."""

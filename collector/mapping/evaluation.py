@@ -8,6 +8,7 @@ all of its fields (`memoized_texts`).
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import NoneType
 from typing import TypeVar
 
@@ -22,11 +23,13 @@ from collector.mapping.rules import (
     Kind,
     Rule,
     Rules,
+    ScoreRules,
     fields_of,
     pattern,
     several,
 )
-from collector.mapping.structured import item_of
+from collector.mapping.structured import Item, item_of, items_of
+from collector.mapping.tables import Table, read_table
 from collector.record import NAME_LIMIT_GRAPHEMES
 
 Fields = dict[str, Value]
@@ -44,6 +47,15 @@ Evaluate = Callable[[Fields], Found]
 Pseudonym = Callable[[str], str]
 """Gives the pseudonym of a text; see `pseudonyms.py`."""
 
+
+class Site(msgspec.Struct):
+    """What rules take from outside of the job."""
+
+    pseudonym: Pseudonym
+    folder: Path
+    """Where the files of tables are, if they are not given with their whole path."""
+
+
 _MEMOIZED = 500
 """How many values of its fields a rule memoizes; texts of at most NAME_LIMIT_GRAPHEMES."""
 _MEMOIZED_NUMBER = 10_000
@@ -54,9 +66,9 @@ _MEMOIZED_TYPES = frozenset({str, int, NoneType})
 
 def of_rules(
     what: str,
-    rules: Rules | ComponentRules,
+    rules: Rules | ComponentRules | ScoreRules,
     kind: Kind,
-    pseudonym: Pseudonym,
+    site: Site,
     *,
     optional: bool = False,
 ) -> Evaluate:
@@ -66,17 +78,18 @@ def of_rules(
         what: the rule's name, for messages.
         rules: as the configuration has them.
         kind: text for meta, number for amounts and scores.
-        pseudonym: for the rules that ask for it.
+        site: for the rules that ask for a pseudonym or a table.
         optional: whether a rule without a value is always left out.
 
     Raises:
         ValueError: for rules that contradict their kind.
     """
     if not isinstance(rules, list):
-        return _of_rule(what, rules, kind, pseudonym, optional=optional)
+        (rule,) = several(rules)
+        return _of_rule(what, rule, kind, site, optional=optional)
     finds = [
-        memoized(_of_rule(what, rule, kind, pseudonym, optional=optional), fields_of(rule))
-        for rule in rules
+        memoized(_of_rule(what, rule, kind, site, optional=optional), fields_of(rule))
+        for rule in several(rules)
     ]
 
     def first(fields: Fields) -> Found:
@@ -169,9 +182,7 @@ def _is_short(value: Value | None) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= NAME_LIMIT_GRAPHEMES)
 
 
-def _of_rule(
-    what: str, rule: Rule | str, kind: Kind, pseudonym: Pseudonym, *, optional: bool
-) -> Evaluate:
+def _of_rule(what: str, rule: Rule | str, kind: Kind, site: Site, *, optional: bool) -> Evaluate:
     if isinstance(rule, str):
         rule = Rule(field=rule)
     if kind == "number" and (
@@ -180,9 +191,9 @@ def _of_rule(
         raise ValueError(f"{what}: expected a number, as value, default or type")
     if rule.pseudonym and kind == "number":
         raise ValueError(f"{what}: pseudonym goes with meta, not with numbers")
-    find = _value(what, rule, rule.type or kind)
+    find = _value(what, rule, rule.type or kind, site)
     if rule.pseudonym:
-        find = _pseudonymous(find, pseudonym)
+        find = _pseudonymous(find, site.pseudonym)
     default = rule.default
     if default is not None or rule.optional or optional:
         required = find
@@ -194,12 +205,12 @@ def _of_rule(
     return only_if(several(rule.only_if), find)
 
 
-def _value(what: str, rule: Rule, kind: Kind) -> Evaluate:
+def _value(what: str, rule: Rule, kind: Kind, site: Site) -> Evaluate:
     """The function that takes a rule's value, in its type, or says that it is missing."""
     if rule.value is not None:
         constant = rule.value
         return lambda _: constant
-    get = _expression(what, rule.expr) if rule.expr else _field(what, rule)
+    get = _expression(what, rule.expr) if rule.expr else _field(what, rule, site)
     if kind == "text" and rule.factor is None:
         return get
     convert, factor = _CONVERT[kind], rule.factor
@@ -247,11 +258,12 @@ def _expression(what: str, text: str) -> Evaluate:
     return evaluate
 
 
-def _field(what: str, rule: Rule) -> Evaluate:
+def _field(what: str, rule: Rule, site: Site) -> Evaluate:
     field = str(rule.field)
     item, regex = rule.item, pattern(rule.matches) if rule.matches else None
     group = 1 if regex and regex.groups else 0
     absent = Missing(f"{what}: the job has no {field}")
+    table = None if rule.table is None else _table(what, rule.table, site.folder)
 
     def get(fields: Fields) -> Found:
         value: Found = fields.get(field)
@@ -268,9 +280,40 @@ def _field(what: str, rule: Rule) -> Evaluate:
             if match is None or match[group] is None:
                 return Missing(f"{what}: {field} = {_shown(text)} does not match {regex.text}")
             value = match[1] if group else text
+        if table is not None:
+            text = text_of(value)
+            value = table.find(text)
+            if value is None:
+                return Missing(f"{what}: {field} = {_shown(text)} is not in its table")
         return value
 
     return get
+
+
+def _table(what: str, given: str | dict[str, Value], folder: Path) -> Table:
+    """The table of a rule.
+
+    Raises:
+        ValueError: when its file cannot be used.
+    """
+    if isinstance(given, dict):
+        return Table(given)
+    try:
+        return read_table(folder / given)
+    except ValueError as error:
+        raise ValueError(f"{what}: table: {error}") from None
+
+
+def of_each(rule: Rule) -> Callable[[Fields], dict[str, Item]]:
+    """The function of a rule that takes each entry of a structured field: name → value."""
+    field = str(rule.field)
+
+    def entries(fields: Fields) -> Found:
+        value = fields.get(field)
+        return {} if value is None else items_of(text_of(value))  # type: ignore[return-value]
+
+    find = only_if(several(rule.only_if), entries)
+    return lambda fields: find(fields) or {}  # type: ignore[return-value]
 
 
 def _identifier(value: Found) -> str:

@@ -8,7 +8,9 @@ Text of a job is its user's: it is taken as one value whatever it holds, cut to 
 stores (256 characters, no control characters), and never interpreted.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from collector.job import Job
@@ -17,24 +19,29 @@ from collector.mapping.evaluation import (
     Fields,
     Missing,
     Pseudonym,
+    Site,
     holds,
     memoized,
     memoized_texts,
+    of_each,
     of_rules,
     only_if,
     text_of,
 )
 from collector.mapping.rules import (
+    EACH,
     ComponentRule,
     ComponentRules,
     Condition,
     MappingSection,
     Rule,
     Rules,
+    ScoreRules,
     fields_of,
     patterns_of,
     several,
 )
+from collector.mapping.structured import Item
 from collector.record import (
     NAME_LIMIT_GRAPHEMES,
     Component,
@@ -44,6 +51,11 @@ from collector.record import (
     Score,
     check_name,
 )
+
+SCORED = "Cores"
+"""The component whose scores can be given once for the whole mapping."""
+_LIMIT_EACH = 32
+"""How many entries of a structured field give a meta key each."""
 
 
 class UnmappableError(ValueError):
@@ -65,6 +77,7 @@ class Mapping:
         record_prefix: str,
         filters: Iterable[Condition] = (),
         pseudonym: Pseudonym | None = None,
+        folder: Path = Path(),
     ) -> None:
         """Compiles the rules.
 
@@ -73,36 +86,36 @@ class Mapping:
             record_prefix: record ids are `<record_prefix>-<job id>`.
             filters: conditions that a job must meet to be accounted at all.
             pseudonym: for the rules that ask for it; without it their jobs cannot be mapped.
+            folder: of the configuration, where the files of tables are.
 
         Raises:
-            ValueError: for a name that no Auditor takes, and a number that is none.
+            ValueError: for a name that no Auditor takes, a number that is none, and a table that
+                cannot be read.
         """
         filters = list(filters)
         self.pseudonyms = [key for key, rules in section.meta.items() if _asks_for_one(rules)]
         self.fields = {condition.field for condition in filters}
         self.warnings = _warnings(section, filters)
         self._prefix = record_prefix
-        self._pseudonym = pseudonym or _without_key
+        self._site = Site(pseudonym or _without_key, folder)
         self._filters = [(condition.field, holds(condition)) for condition in filters]
-        meta: list[tuple[str, Callable[[Fields], list[str] | None]]] = []
-        of_meta: set[str] = set()
         self._components: list[
             tuple[Callable[[Fields], Component | None], list[tuple[str, Evaluate]]]
         ] = []
-        for key, rules in section.meta.items():
-            check_name(key, "meta key")
-            if rules is not None:
-                find = of_rules(f"meta {key}", rules, "text", self._pseudonym)
-                meta.append((key, memoized(_texts_of(key, find), fields_of(rules))))
-                of_meta |= fields_of(rules)
-        self._meta = memoized_texts(_meta_of(meta), of_meta)
+        find_meta, of_meta = self._meta_of(section.meta)
+        self._meta = memoized_texts(find_meta, of_meta)
         self.fields |= of_meta
         for name, amounts in section.components.items():
             if amounts is not None:
-                find = of_rules(f"component {name}", amounts, "number", self._pseudonym)
+                find = of_rules(f"component {name}", amounts, "number", self._site)
                 component = memoized(_component_of(name, find), fields_of(amounts))
-                self._components.append((component, self._scores(name, amounts)))
+                scores = section.scores if name == SCORED else {}
+                self._components.append((component, self._scores(name, amounts, scores)))
                 self.fields |= fields_of(amounts)
+        if section.scores and section.components.get(SCORED) is None:
+            raise ValueError(
+                f"scores: there is no component {SCORED}; give them to their component"
+            )
 
     def refuses(self, job: Job) -> str | None:
         """Why the filters leave a job out; None for one that is to be accounted."""
@@ -141,19 +154,51 @@ class Mapping:
         except (InvalidRecordError, OverflowError) as error:
             raise UnmappableError(str(error)) from None
 
-    def _scores(self, component: str, amounts: ComponentRules) -> list[tuple[str, Evaluate]]:
-        """The scores of a component, each with its function."""
+    def _scores(
+        self, component: str, amounts: ComponentRules, general: dict[str, ScoreRules]
+    ) -> list[tuple[str, Evaluate]]:
+        """The scores of a component, each with its function; those of its own rules first."""
+        own = [rule for rule in several(amounts) if isinstance(rule, ComponentRule)]
+        given = [(rule.scores, several(rule.only_if)) for rule in own]
+        named = {name for rule in own for name in rule.scores}
+        given.append(({name: one for name, one in general.items() if name not in named}, []))
         scores = []
-        for rule in several(amounts):
-            for name, rules in rule.scores.items() if isinstance(rule, ComponentRule) else ():
+        for rules_of, conditions in given:
+            for name, rules in rules_of.items():
                 check_name(name, "score name")
                 what = f"score {name} of component {component}"
-                find = of_rules(what, rules, "number", self._pseudonym, optional=True)
-                conditions = several(rule.only_if)
+                find = of_rules(what, rules, "number", self._site, optional=True)
                 fields = fields_of(rules) | {condition.field for condition in conditions}
                 scores.append((name, memoized(only_if(conditions, find), fields)))
                 self.fields |= fields
         return scores
+
+    def _meta_of(
+        self, rules_of: dict[str, Rules | None]
+    ) -> tuple[Callable[[Fields], Meta | None], set[str]]:
+        """The function that makes the meta of a record, and the fields that it looks at."""
+        meta: list[tuple[str, Callable[[Fields], list[str] | None]]] = []
+        each: list[tuple[str, Callable[[Fields], dict[str, Item]]]] = []
+        fields: set[str] = set()
+        for key, rules in rules_of.items():
+            check_name(key, "meta key")
+            if rules is None:
+                continue
+            fields |= fields_of(rules)
+            takes_each = isinstance(rules, Rule) and rules.item == EACH
+            if takes_each is not (key.count(EACH) == 1) or (
+                EACH in _items(rules) and not takes_each
+            ):
+                raise ValueError(
+                    f"meta {key}: item: '*' goes with a meta key that has one *, and a key with * "
+                    "with a single rule of that kind"
+                )
+            if takes_each:
+                each.append((key, of_each(rules)))  # type: ignore[arg-type]
+            else:
+                find = of_rules(f"meta {key}", rules, "text", self._site)
+                meta.append((key, memoized(_texts_of(key, find), fields_of(rules))))
+        return _meta_of(meta, each, frozenset(rules_of)), fields
 
 
 def _warnings(section: MappingSection, filters: list[Condition]) -> list[str]:
@@ -161,6 +206,7 @@ def _warnings(section: MappingSection, filters: list[Condition]) -> list[str]:
     named: list[tuple[str, Any]] = [("only_if", filters)]
     named += [(f"mapping.meta.{key}", rules) for key, rules in section.meta.items()]
     named += [(f"mapping.components.{key}", rules) for key, rules in section.components.items()]
+    named += [(f"mapping.scores.{key}", rules) for key, rules in section.scores.items()]
     return [
         f"{name}: {pattern.warning}"
         for name, rules in named
@@ -214,14 +260,32 @@ def _texts_of(key: str, find: Evaluate) -> Callable[[Fields], list[str] | None]:
 
 def _meta_of(
     rules: list[tuple[str, Callable[[Fields], list[str] | None]]],
+    each: list[tuple[str, Callable[[Fields], dict[str, Item]]]],
+    named: frozenset[str],
 ) -> Callable[[Fields], Meta | None]:
-    """The meta of a record, by the function of each key; it may be that of several records."""
+    """The meta of a record, by the function of each key; it may be that of several records.
+
+    Args:
+        rules: key → its texts.
+        each: key with `*` → the entries that give a key each.
+        named: the keys that have a rule: no entry takes their place, whatever a user calls it.
+    """
 
     def meta(fields: Fields) -> Meta | None:
         texts = {key: found for key, find in rules if (found := find(fields)) is not None}
+        for key, entries in each:
+            for name, value in itertools.islice(entries(fields).items(), _LIMIT_EACH):
+                values = [text_of(one) for one in (value if isinstance(value, list) else [value])]
+                full = storable(key.replace(EACH, name))
+                if full not in named and all(values):
+                    texts[full] = [storable(one) for one in values]
         return Meta.of_checked(texts) if texts else None
 
     return meta
+
+
+def _items(rules: Rules) -> set[str | None]:
+    return {rule.item for rule in several(rules) if isinstance(rule, Rule)}
 
 
 def storable(text: str) -> str:

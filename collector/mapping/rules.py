@@ -10,6 +10,7 @@ from collector.mapping.keys import checked, conflict, instead
 from collector.mapping.patterns import Pattern
 from collector.record import check_name
 
+EACH = "*"
 Kind = Literal["text", "integer", "number", "duration", "memory", "id"]
 
 
@@ -51,7 +52,8 @@ class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How one value is made: exactly one of `value`, `field` and `expr` says from what.
 
-    The other keys apply in this order: only_if, item, matches, type, factor, pseudonym, default.
+    The other keys apply in this order: only_if, item, matches, table, type, factor, pseudonym,
+    default.
     """
 
     value: Annotated[str | int | float | list[str] | None, checked(_check_constant)] = None
@@ -61,9 +63,13 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     expr: Annotated[str, checked(Expression)] | None = None
     """Arithmetic over fields: numbers, names, + - * / ( ), min max round ceil floor abs."""
     item: str | None = None
-    """One entry of a structured field: of JSON (dotted path), or of `key=value,key=value`."""
+    """One entry of a structured field: of JSON (dotted path), or of `key=value,key=value`; `*` for
+    meta: each entry, under a meta key in which its name takes the place of the `*`."""
     matches: Regex | None = None
     """Regular expression to be found in the text; its group 1, if it has one, is the value."""
+    table: str | dict[str, str | int | float] | None = None
+    """What the text stands for by a table: a file beside the configuration with `text value` in
+    each line, or the entries themselves."""
     type: Kind | None = None
     """What the text stands for: text (default for meta), number (default for components and
     scores), integer, duration (→ seconds), memory (→ bytes), id (drops a trailing `(number)`)."""
@@ -94,13 +100,36 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             return None
         return f"factor does not go with type {self.type}"
 
-    @conflict("value", "item", "matches", "type", "factor", "pseudonym", "default")
+    @conflict("item", "matches", "table", "type", "factor", "pseudonym", "default")
+    def _takes_each_entry_as_it_is(self) -> str | None:
+        if self.item != EACH:
+            return None
+        keys = ("matches", "table", "type", "factor", "pseudonym", "default")
+        given = [
+            key
+            for key in keys
+            if getattr(self, key) is not None and getattr(self, key) is not False
+        ]
+        if not given:
+            return None
+        return f"{' and '.join(given)}: not with item: '*'; give that entry a rule of its own"
+
+    @conflict("table", "expr")
+    def _looks_up_a_text(self) -> str | None:
+        if self.table is None or self.expr is None:
+            return None
+        return "a table is looked up by the text of a field, not by the number of an expr"
+
+    @conflict("value", "item", "matches", "table", "type", "factor", "pseudonym", "default")
     def _has_a_value_as_it_is(self) -> str | None:
         if self.value is None:
             return None
-        keys = ("item", "matches", "type", "factor", "pseudonym", "default")
-        given = [key for key in keys if getattr(self, key) is not None]
-        given = [key for key in given if getattr(self, key) is not False]
+        keys = ("item", "matches", "table", "type", "factor", "pseudonym", "default")
+        given = [
+            key
+            for key in keys
+            if getattr(self, key) is not None and getattr(self, key) is not False
+        ]
         if not given:
             return None
         verb = "does" if len(given) == 1 else "do"
@@ -115,10 +144,14 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return found if self.expr is None else found | Expression(self.expr).fields
 
 
+ScoreRules = Rule | float | Field | list[Rule | float | Field]
+"""A rule; a number; the name of a field; or rules of which the first that gives a value counts."""
+
+
 class ComponentRule(Rule, kw_only=True, forbid_unknown_fields=True):
     """A rule for an amount, with the scores of the component."""
 
-    scores: dict[str, Rule | Field | list[Rule | Field]] = {}
+    scores: dict[str, ScoreRules] = {}
     """Name → rule; a score that has no value is left out."""
 
 
@@ -134,19 +167,26 @@ class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     meta: dict[str, Rules | None] = {}
     """Meta key → rule."""
     components: dict[str, ComponentRules | None] = {}
-    """Component name → rule. The defaults stand first, in their order."""
+    """Component name → rule. The defaults are first, in their order; where each of them is named
+    here, this order counts."""
+    scores: dict[str, ScoreRules] = {}
+    """Scores of the component Cores, beside those that its own rule gives."""
 
     def over(self, defaults: "MappingSection") -> "MappingSection":
         """This section over the defaults."""
         meta = {**defaults.meta, **self.meta}
         components = {**defaults.components, **self.components}
+        if defaults.components.keys() <= self.components.keys():
+            components = dict(self.components)
+        keeps_removed = any("*" in key for key in meta)  # so that `*` does not bring them back
         return MappingSection(
-            meta={name: rules for name, rules in meta.items() if rules is not None},
+            meta={name: one for name, one in meta.items() if one is not None or keeps_removed},
             components={name: rules for name, rules in components.items() if rules is not None},
+            scores={**defaults.scores, **self.scores},
         )
 
 
-def fields_of(rules: Rules | ComponentRules) -> set[str]:
+def fields_of(rules: Rules | ComponentRules | ScoreRules) -> set[str]:
     """The names of all fields that the value of rules depends on."""
     return set().union(
         *({rule} if isinstance(rule, str) else rule.fields for rule in several(rules))
@@ -154,10 +194,11 @@ def fields_of(rules: Rules | ComponentRules) -> set[str]:
 
 
 def several(given: Any) -> list[Any]:
-    """What may stand alone or in a list, or not at all, as a list."""
+    """What may stand alone or in a list, or not at all, as a list; a number as the rule for it."""
     if given is None:
         return []
-    return given if isinstance(given, list) else [given]
+    items = given if isinstance(given, list) else [given]
+    return [Rule(value=one) if isinstance(one, int | float) else one for one in items]
 
 
 def patterns_of(rules: Any) -> list[Pattern]:

@@ -51,7 +51,7 @@ def make_sources(
     asking: list[str] = []
     for number, section in enumerate(config.sources):
         plugin = find_plugin(section.plugin)
-        mapping = mapping_of(section, plugin, pseudonym)
+        mapping = mapping_of(section, plugin, pseudonym, config)
         if pseudonym is None:
             where = f"sources[{number}].mapping.meta"
             asking += [f"{where}.{key}" for key in mapping.pseudonyms]

@@ -96,11 +96,6 @@ def rules(text: str) -> str:
             ["write {value: 8}"],
         ),
         (
-            rules("components: {C: {field: A, scores: {S: 1.5}}}"),
-            "line 5: sources[0].mapping.components.C.scores.S: ",
-            ["write {value: 1.5}"],
-        ),
-        (
             rules("components: {C: {field: A, scores: {S: {value: '12,5'}}}}"),
             "line 5: sources[0].mapping.components.C: ",
             ["score S", "expected a number"],

@@ -9,6 +9,7 @@ from collector.job import Job
 from collector.source import find_plugin
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text()
+TABLE = re.findall(r"```\n(# hepscore.*?)```", PAGE, re.DOTALL)[0]
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -19,11 +20,13 @@ def configuration(block: str) -> str:
     return f"sources:\n  - name: x\n    plugin: slurm\n    record_prefix: x\n{indented}"
 
 
-def test_every_example_is_a_configuration():
+def test_every_example_is_a_configuration(tmp_path: Path):
     """Each block is read without a mistake."""
     assert len(BLOCKS) >= 3
+    for name in ("vos.txt", "hepscore.txt"):
+        (tmp_path / name).write_text(TABLE)
     for block in BLOCKS:
-        assert parse(configuration(block), find_plugin)
+        assert parse(configuration(block), find_plugin, tmp_path / "config.yaml")
 
 
 def test_the_long_example_gives_what_it_says():

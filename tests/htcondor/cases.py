@@ -46,7 +46,7 @@ def result(case: str, **keys: Any) -> tuple[list[Any], dict[str, Any]]:
                 filtered[reason] += 1
                 continue
             record = json.loads(mapping.record(job).encode())
-            del record["meta"]["collector"]  # has our version in it
+            del record["meta"]["collector"], record["meta"]["collector_type"]  # our version
             records.append(record)
     return records, {"filtered": dict(sorted(filtered.items())), "unreadable": unreadable}
 

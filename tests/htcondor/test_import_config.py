@@ -24,7 +24,7 @@ def old() -> dict[str, Any]:
 
 def records(old: dict[str, Any]) -> dict[str, Record]:
     """What the converted rules make of the captured ads, by the number of the job."""
-    section = parse(yaml.safe_dump(convert(old)), find_plugin).sources[0]
+    section = parse(yaml.safe_dump(convert(old), sort_keys=False), find_plugin).sources[0]
     mapping = mapping_of(section, find_plugin("htcondor"))
     source = source_of("texts", frozenset(mapping.fields))
     jobs = [job for batch in source.poll(None) for job in batch.jobs]
@@ -33,7 +33,7 @@ def records(old: dict[str, Any]) -> dict[str, Record]:
 
 def test_the_result_is_a_configuration_of_ours(old: dict[str, Any]):
     """It loads, and says where, how often and since when."""
-    config = parse(yaml.safe_dump(convert(old)), find_plugin)
+    config = parse(yaml.safe_dump(convert(old), sort_keys=False), find_plugin)
     assert config.auditor.url == "https://auditor.example:8443"
     assert config.auditor.timeout_s == 10
     assert config.auditor.tls.key == Path("/etc/auditor/client-key.pem")
@@ -53,7 +53,7 @@ def test_the_records_are_those_of_their_rules(old: dict[str, Any]):
     record = records(old)["18.0"]
     assert record.record_id == "htcondor-ap1.lab.example#18.0#1795459562"
     assert record.meta is not None
-    del record.meta["collector"]
+    del record.meta["collector"], record.meta["collector_type"]
     assert record.meta == {
         "user": ["labalice"],
         "group": ["atlas"],
@@ -62,7 +62,7 @@ def test_the_records_are_those_of_their_rules(old: dict[str, Any]):
         "site": ["ap1"],
     }
     amounts = {component.name: component.amount for component in record.components}
-    assert amounts == {"Cores": 8, "Memory": 16000, "CPUTime": 0}
+    assert list(amounts.items()) == [("Cores", 8), ("Memory", 16000), ("CPUTime", 0)]
     [score] = record.components[0].scores
     assert (score.name, score.value) == ("HEPSPEC", 10.45)
 
@@ -98,7 +98,7 @@ def test_schedds_elsewhere_are_asked_as_before(old: dict[str, Any]):
     old.pop("history_file", None)
     old["schedd_names"] = ["ap1.lab.example", "ap2.lab.example"]
     old |= {"pool": "cm.lab.example", "constraint": 'Owner != "x"'}
-    [section] = parse(yaml.safe_dump(convert(old)), find_plugin).sources
+    [section] = parse(yaml.safe_dump(convert(old), sort_keys=False), find_plugin).sources
     assert isinstance(section, HTCondorSection)
     assert section.mode == "condor_history"
     assert section.schedd_names == ["ap1.lab.example", "ap2.lab.example"]

@@ -2,13 +2,14 @@
 
 import tracemalloc
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config import Plugin, SourceSection, default_mapping, mapping_of
+from collector.config import Config, Plugin, SourceSection, default_mapping, mapping_of
 from collector.config.yamlfile import Reader
 from collector.job import Job
 from collector.mapping import Mapping, UnmappableError, storable
@@ -230,7 +231,7 @@ class Defaults(Plugin):
 
 
 def test_a_source_adds_replaces_and_removes_defaults_by_name():
-    """The plugin's defaults stand first; null removes; the collector says who it is."""
+    """The plugin's defaults are first; null removes; the collector says what it is."""
     section = SourceSection(
         name="s",
         plugin="p",
@@ -243,10 +244,149 @@ def test_a_source_adds_replaces_and_removes_defaults_by_name():
         Job("1", START, STOP, {"U": "u", "X": 2, "T": 3}, b"", "")
     )
     assert record.meta is not None
-    assert list(record.meta) == ["collector", "user", "site"]
+    assert list(record.meta) == ["collector", "collector_type", "user", "site"]
     assert record.meta["collector"][0] == "auditor-collector"
+    assert record.meta["collector_type"] == ["p", record.meta["collector"][1]]
     assert [(c.name, c.amount) for c in record.components] == [("Cores", 2), ("T", 3)]
     assert default_mapping(Defaults).meta["user"] == "U"
+
+
+def test_components_that_all_have_a_rule_of_the_site_keep_its_order():
+    """A query of an Auditor looks at the first component only."""
+    defaults = section_of("{components: {Cores: C, Memory: M}}")
+    of_some = section_of("{components: {T: T, Memory: X}}").over(defaults)
+    assert list(of_some.components) == ["Cores", "Memory", "T"]
+    of_all = section_of("{components: {T: T, Memory: X, Cores: null}}").over(defaults)
+    assert list(of_all.components) == ["T", "Memory"]
+
+
+def test_a_site_is_named_once_for_all_sources():
+    """`site_id:` at the top counts more than a plugin's default, and less than a source's rule."""
+    own = SourceSection(
+        name="o", plugin="p", record_prefix="p", mapping=section_of("{meta: {site: {value: OWN}}}")
+    )
+    config = Config(sources=[own], site_id="SITE")
+    record = mapping_of(own, Defaults, config=config).record(
+        Job("1", START, STOP, {"U": "u", "G": "g", "C": 1, "M": 1}, b"", "")
+    )
+    assert record.meta is not None
+    assert (record.meta["site_id"], record.meta["site"]) == (["SITE"], ["OWN"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{components: {Cores: {field: C, scores: {S: 12.5}}}}",
+        "{components: {Cores: C}, scores: {S: 12.5}}",
+        (
+            "{components: {Cores: [{field: X, optional: true, only_if: {field: X, matches: x}}, "
+            "{field: C}]}, scores: {S: 12.5, T: X}}"
+        ),
+        "{components: {Cores: {field: C, scores: {S: 12.5}}}, scores: {S: 99}}",
+    ],
+)
+def test_a_score_is_a_number_in_one_line(text: str):
+    """Under its component, or for Cores whatever rules that has; its own rule counts more."""
+    (cores,) = record_of(text, C=8).components
+    assert [(score.name, score.value) for score in cores.scores] == [("S", 12.5)]
+
+
+def test_scores_without_their_component_are_a_mistake():
+    """They would be forgotten without a word."""
+    with pytest.raises(ValueError, match="no component Cores"):
+        Mapping(section_of("{components: {CPUs: C}, scores: {S: 12.5}}"), "p")
+
+
+COMMENT = "{'voms': '/atlas', 'headnode': 'ce1', 'n': 3, 'site_id': 'FORGED', 'empty': '', 'd': {}}"
+
+
+def test_each_entry_of_a_comment_can_be_a_meta_key():
+    """Of texts, numbers and lists; a key that has a rule keeps it, whatever a user wrote."""
+    rules = "{meta: {site_id: {field: S, optional: true}, 'arc_*': {field: C, item: '*'}}}"
+    assert record_of(rules, C=COMMENT).meta == {
+        "arc_voms": ["/atlas"],
+        "arc_headnode": ["ce1"],
+        "arc_n": ["3"],
+        "arc_site_id": ["FORGED"],
+    }
+    rules = rules.replace("arc_*", "*")
+    assert "site_id" not in (record_of(rules, C=COMMENT).meta or {})
+    assert record_of(rules, C="no JSON").meta is None
+    many = "{" + ", ".join(f"'k{number}': 1" for number in range(500)) + "}"
+    assert len(record_of(rules, C=many).meta or {}) == 32
+
+
+def test_a_removed_key_is_not_brought_back_by_each_entry():
+    """null keeps a name out of the records, also where the comment has it."""
+    rules = section_of("{meta: {subject: null, '*': {field: C, item: '*'}}}")
+    section = rules.over(section_of("{meta: {subject: {field: C, item: subject}}}"))
+    job = Job("1", START, STOP, {"C": "{'subject': '/CN=ann', 'voms': '/atlas'}"}, b"", "")
+    assert Mapping(section, "p").record(job).meta == {"voms": ["/atlas"]}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["'m*': {field: C}", "m: {field: C, item: '*'}", "'*': [{field: C, item: '*'}]", "'*': C"],
+)
+def test_a_star_goes_with_a_star(rule: str):
+    """In the key and in `item`, of one rule."""
+    with pytest.raises(ValueError, match=r"item: '\*' goes with a meta key that has one"):
+        Mapping(section_of(f"{{meta: {{{rule}}}}}"), "p")
+
+
+TABLE = """\ufeff# owner or subject    VO
+atlas*       atlas
+atlasprd     atlas-production
+
+/DC=ch/CN=Jane Doe   cms
+*/CN=Robot *  007
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("atlasprd", "atlas-production"),
+        ("atlas001", "atlas"),
+        ("/DC=ch/CN=Jane Doe", "cms"),
+        ("/DC=ch/CN=Robot 1", "007"),
+        ("somebody", None),
+        ("", None),
+    ],
+)
+def test_a_table_beside_the_configuration_says_what_a_text_is(
+    tmp_path: Path, text: str, value: str | None
+):
+    """Exact entries before those with `*`; texts may have blanks; a value stays the text it is."""
+    (tmp_path / "vos.txt").write_text(TABLE)
+    section = section_of("{meta: {vo: {field: O, table: vos.txt, optional: true}}}")
+    job = Job("1", START, STOP, {"O": text}, b"", "")
+    meta = Mapping(section, "p", folder=tmp_path).record(job).meta
+    assert meta == (None if value is None else {"vo": [value]})
+
+
+def test_a_score_can_come_from_a_table():
+    """By partition, node or machine attribute; given in the file, or in the rule itself."""
+    rule = "{components: {Cores: C}, scores: {S: {field: P, table: {batch: 12.5, 'gpu-*': 14}}}}"
+    scores = [record_of(rule, C=1, P=name).components[0].scores for name in ("batch", "gpu-1", "x")]
+    assert [[one.value for one in each] for each in scores] == [[12.5], [14.0], []]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"alone\n", "line 1: expected a text, a blank, and its value"),
+        (b"a 1\nb 2\na 3\n", "line 3: a was given before"),
+        (b"\xff 1\n", "is not UTF-8"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_a_mistake(tmp_path: Path, text: bytes | None, words: str):
+    """With file, line and what is expected; at start, not at the first job."""
+    if text is not None:
+        (tmp_path / "t").write_bytes(text)
+    with pytest.raises(ValueError, match=words):
+        Mapping(section_of("{meta: {m: {field: F, table: t}}}"), "p", folder=tmp_path)
 
 
 def test_a_filter_leaves_out_what_does_not_match():

@@ -30,7 +30,8 @@ def read(case: Path, folder: Path) -> tuple[list[str], dict[str, int], list[str]
     records = [mapping.record(job) for job in jobs(batches).values()]
     for record in records:
         assert record.meta is not None
-        record.with_meta({key: of for key, of in record.meta.items() if key != "collector"})
+        meta = {key: of for key, of in record.meta.items() if not key.startswith("collector")}
+        record.with_meta(meta)
     return (
         sorted(record.encode().decode() for record in records),
         filtered(batches),
