@@ -15,7 +15,7 @@ Limits and wire format: Auditor 0.11, `POST /record` (names are its `ValidName`,
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Self
@@ -306,6 +306,17 @@ def as_utc(instant: datetime, what: str = "time") -> datetime:
     if instant.year <= 1970:  # noqa: PLR2004 - the epoch's year
         raise InvalidRecordError(f"{what} {instant.isoformat()} is not a time at which a job ran")
     return instant
+
+
+def shared(ours: Sequence[Component], stored: Sequence[Component]) -> list[Component]:
+    """Those of our components that a stored record has too, in its order.
+
+    A component that a later release or mapping adds is in no record of before: that it is missing
+    there says nothing about the run.
+    """
+    order = {component.name: number for number, component in enumerate(stored)}
+    known = [component for component in ours if component.name in order]
+    return sorted(known, key=lambda component: order[component.name])
 
 
 def check_name(text: str, what: str, key: str = "") -> None:

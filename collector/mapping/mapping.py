@@ -37,6 +37,7 @@ from collector.mapping.rules import (
     Rule,
     Rules,
     ScoreRules,
+    asks_for_pseudonym,
     fields_of,
     patterns_of,
     several,
@@ -93,7 +94,7 @@ class Mapping:
                 cannot be read.
         """
         filters = list(filters)
-        self.pseudonyms = [key for key, rules in section.meta.items() if _asks_for_one(rules)]
+        self.pseudonyms = [key for key, rules in section.meta.items() if asks_for_pseudonym(rules)]
         self.fields = {condition.field for condition in filters}
         self.warnings = _warnings(section, filters)
         self._prefix = record_prefix
@@ -213,11 +214,6 @@ def _warnings(section: MappingSection, filters: list[Condition]) -> list[str]:
         for pattern in patterns_of(rules)
         if pattern.warning is not None
     ]
-
-
-def _asks_for_one(rules: Rules | None) -> bool:
-    """Whether a rule asks for a pseudonym."""
-    return any(isinstance(rule, Rule) and rule.pseudonym for rule in several(rules))
 
 
 def _without_key(_: str) -> str:

@@ -161,6 +161,17 @@ Rules = Rule | Field | list[Rule | Field]
 ComponentRules = ComponentRule | Field | list[ComponentRule | Field]
 
 
+TWINS = (
+    ("site_id", "site"),
+    ("user_id", "user"),
+    ("group_id", "group"),
+    ("headnode", "submithost"),
+)
+"""Meta keys that mean the same to different readers; see docs/mapping.md."""
+_PERSONAL = frozenset({"subject"})
+"""Default meta keys that name a person, beside the users that a site has rules for."""
+
+
 class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`mapping:` of a source; entries replace the plugin's defaults by name, null removes one."""
 
@@ -173,8 +184,21 @@ class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Scores of the component Cores, beside those that its own rule gives."""
 
     def over(self, defaults: "MappingSection") -> "MappingSection":
-        """This section over the defaults."""
-        meta = {**defaults.meta, **self.meta}
+        """This section over the defaults.
+
+        A key that readers know by two names has one rule, also where only one of the names has a
+        rule here: otherwise a release that adds the other would show a name that the site's own
+        rule hides. Likewise a site with pseudonyms has none of its users named by a default.
+        """
+        own = dict(self.meta)
+        for pair in TWINS:
+            for name, twin in (pair, pair[::-1]):
+                if name in self.meta and twin not in self.meta and twin in defaults.meta:
+                    own[twin] = self.meta[name]
+        if any(asks_for_pseudonym(rules) for rules in own.values()):
+            for name in _PERSONAL & defaults.meta.keys() - own.keys():
+                own[name] = [_pseudonymous(rule) for rule in several(defaults.meta[name])]
+        meta = {**defaults.meta, **own}
         components = {**defaults.components, **self.components}
         if defaults.components.keys() <= self.components.keys():
             components = dict(self.components)
@@ -184,6 +208,17 @@ class MappingSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             components={name: rules for name, rules in components.items() if rules is not None},
             scores={**defaults.scores, **self.scores},
         )
+
+
+def asks_for_pseudonym(rules: Rules | None) -> bool:
+    """Whether a rule asks for a pseudonym."""
+    return any(isinstance(rule, Rule) and rule.pseudonym for rule in several(rules))
+
+
+def _pseudonymous(rule: Rule | str) -> Rule:
+    if isinstance(rule, str):
+        return Rule(field=rule, pseudonym=True)
+    return rule if rule.value is not None else msgspec.structs.replace(rule, pseudonym=True)
 
 
 def fields_of(rules: Rules | ComponentRules | ScoreRules) -> set[str]:

@@ -7,7 +7,8 @@ into the outbox, from where they go the way of all records. A crash leaves at wo
 there, and repeating is harmless.
 
 Compared are start, stop and components. Meta is not: other collectors and other configurations say
-more or less about the same run. Records of other prefixes than the sources' own are not looked at.
+more or less about the same run. Nor are components that only ours has: a later release adds some.
+Records of other prefixes than the sources' own are not looked at.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from collector.auditor.query import Operator, QueryBuilder, Value
 from collector.outbox import Intake, NewRecord, Origin, Outbox, PutResult, Unmappable
 from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
-from collector.record import Component, Record, decode
+from collector.record import Component, Record, decode, shared
 
 _WINDOW = timedelta(days=1)
 _ASKED_SINGLY = 200
@@ -172,6 +173,7 @@ class Reconciliation:
     def _judge(self, stored: Record, source: str, body: bytes) -> Iterator[Difference]:
         """Compares one record, and marks it: 1 found, -1 found without its stop time."""
         ours = decode(body)
+        ours.components = shared(ours.components, stored.components)
         is_open = stored.stop_time is None and ours.stop_time is not None
         self._sql.execute(
             "UPDATE expected SET found = ? WHERE record_id = ?",

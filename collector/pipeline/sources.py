@@ -54,7 +54,8 @@ def make_sources(
         mapping = mapping_of(section, plugin, pseudonym, config)
         if pseudonym is None:
             where = f"sources[{number}].mapping.meta"
-            asking += [f"{where}.{key}" for key in mapping.pseudonyms]
+            own = [key for key in mapping.pseudonyms if key in section.mapping.meta]
+            asking += [f"{where}.{key}" for key in own or mapping.pseudonyms]
         fields = frozenset(mapping.fields)
         context = Context(section.name, log.bind(source=section.name), now, stop, fields)
         sources.append(MappedSource(plugin(section, context), mapping))

@@ -16,7 +16,7 @@ from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.errors import UnknownRecordError, UnprovenError
 from collector.auditor.query import Operator, QueryBuilder, Value
 from collector.outbox import Waiting, instant
-from collector.record import Record, decode
+from collector.record import Record, decode, shared
 
 SINGLY = 4
 """So many records are asked for one by one: cheaper than a range of unknown length."""
@@ -129,6 +129,7 @@ def difference(waiting: Waiting, stored: Record) -> str:
     """Says what keeps ours from being taken for a stored record; empty if nothing does.
 
     Meta is not compared: other collectors, and other configurations, say more or less about a run.
+    Neither are components that only ours has: a later release has added them.
     Neither is a stop time that is still to be sent: the stored one is open, or ours corrects it.
     """
     ours = decode(waiting.body)
@@ -141,7 +142,7 @@ def difference(waiting: Waiting, stored: Record) -> str:
     if not stop_follows and ours.stop_time != stored.stop_time:
         differences.append(f"stop_time {cast('datetime', stored.stop_time).isoformat()}")
     is_other_run = bool(differences)
-    if ours.components != stored.components:
+    if shared(ours.components, stored.components) != stored.components:
         held = ", ".join(f"{part.name} {part.amount}" for part in stored.components)
         differences.append(f"components {held or 'none'}")
     if not differences:

@@ -260,6 +260,35 @@ def test_components_that_all_have_a_rule_of_the_site_keep_its_order():
     assert list(of_all.components) == ["T", "Memory"]
 
 
+DEFAULTS = """
+meta:
+  user_id: U
+  user: U
+  subject: [{field: S, optional: true}, {field: T, optional: true}]
+  headnode: H
+  submithost: H
+"""
+
+
+def test_a_rule_for_one_of_two_names_is_that_of_both():
+    """A rule of before the second name came: removed stays removed, hidden stays hidden."""
+    own = section_of("{meta: {user: {field: U, pseudonym: true}, submithost: null}}")
+    fields: dict[str, str | int | float] = {"U": "ann", "S": "/CN=ann", "H": "ann-laptop"}
+    mapping = Mapping(own.over(section_of(DEFAULTS)), "p", pseudonym="<{}>".format)
+    meta = mapping.record(Job("1", START, STOP, fields, b"", "")).meta
+    assert meta == {"user_id": ["<ann>"], "user": ["<ann>"], "subject": ["</CN=ann>"]}
+
+
+def test_two_names_can_have_rules_of_their_own():
+    """Whoever writes both is believed; without pseudonyms a subject is what it is."""
+    own = section_of("{meta: {user: {value: all}, user_id: U}}")
+    mapping = Mapping(own.over(section_of(DEFAULTS)), "p")
+    fields: dict[str, str | int | float] = {"U": "ann", "S": "/CN=ann", "H": "h"}
+    meta = mapping.record(Job("1", START, STOP, fields, b"", "")).meta
+    assert meta is not None
+    assert (meta["user"], meta["user_id"], meta["subject"]) == (["all"], ["ann"], ["/CN=ann"])
+
+
 def test_a_site_is_named_once_for_all_sources():
     """`site_id:` at the top counts more than a plugin's default, and less than a source's rule."""
     own = SourceSection(
@@ -270,7 +299,13 @@ def test_a_site_is_named_once_for_all_sources():
         Job("1", START, STOP, {"U": "u", "G": "g", "C": 1, "M": 1}, b"", "")
     )
     assert record.meta is not None
-    assert (record.meta["site_id"], record.meta["site"]) == (["SITE"], ["OWN"])
+    assert (record.meta["site_id"], record.meta["site"]) == (["OWN"], ["OWN"])
+    other = SourceSection(name="s", plugin="p", record_prefix="p")
+    record = mapping_of(other, Defaults, config=config).record(
+        Job("1", START, STOP, {"U": "u", "G": "g", "C": 1, "M": 1}, b"", "")
+    )
+    assert record.meta is not None
+    assert (record.meta["site_id"], record.meta["site"]) == (["SITE"], ["SITE"])
 
 
 @pytest.mark.parametrize(
