@@ -14,7 +14,6 @@ What is promised, and how:
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -38,7 +37,6 @@ from collector_slurm.jobcomp_period import Period, Taken
 from collector_slurm.jobcomp_repeats import FirstLine, first_lines, repeated_in
 from collector_slurm.jobcomp_text import Entry, end_of_line, entries_of, values_of
 from collector_slurm.jobcomp_writer import Writer
-from collector_slurm.names import count_numbers
 from collector_slurm.rotation import Part, RotatedLog, lines_of
 from collector_slurm.section import SlurmSection
 
@@ -65,20 +63,17 @@ class JobcompLog:
         at.take_over(files.parts)
         if at.head and at.head not in {part.head for part in files.parts}:
             self._warn_of_a_gap(at.head, at.position)
-        numbers, problems = Counter[str](), list(files.problems)
+        problems = list(files.problems)
         for part in files.parts:
             try:
                 for some in self._read(part, at, files.parts):
                     batch = _batch_of(some)
-                    for job in batch.jobs:
-                        count_numbers(job.fields, numbers)
                     batch.checkpoint = msgspec.to_builtins(at)
                     yield batch
                     if self._context.stop.is_set():
                         return
             except SourceError as error:
                 problems.append(str(error))  # the other files are read all the same
-        self._report_numbers(numbers)
         if problems:
             raise SourceError("; ".join(problems))
 
@@ -268,15 +263,6 @@ class JobcompLog:
                 path=str(self._path),
                 position=position,
                 hint="put it back beside the log if there is a copy",
-            )
-
-    def _report_numbers(self, counts: Counter[str]) -> None:
-        if counts:
-            self._context.log.warning(
-                "users or groups without a name are accounted by their numbers",
-                users=counts["User"],
-                groups=counts["Group"],
-                hint="let slurmctld's host know their names (getent passwd, getent group)",
             )
 
     def _now(self) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from collector.source import Finding, Unreadable, Value, guarded
 from collector_slurm.jobcomp_lines import Line, Lines
 from collector_slurm.jobcomp_text import Entry, values_of
-from collector_slurm.names import count_numbers
+from collector_slurm.names import HINT, count_numbers
 from collector_slurm.rotation import Files, Part
 
 _LAST_LINES = 100
@@ -64,8 +64,7 @@ def findings(
     if numbers:
         yield Finding.warning(
             f"of the last {len(last)} lines, {numbers['User']} have no name of their user and "
-            f"{numbers['Group']} none of their group: these are accounted by number; let "
-            "slurmctld's host know their names (getent passwd, getent group)"
+            f"{numbers['Group']} none of their group: these are accounted by number; {HINT}"
         )
 
 

@@ -7,13 +7,16 @@ number, as in the newest releases, and such records are counted.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from collector.source import Value
+from collector.source import Context, Job, Value
 
 NUMBER_OF = {"User": "UID", "Group": "GID"}
 """Column of a name → column of its number."""
 
+HINT = "let the hosts of slurmctld and slurmdbd know their names (getent passwd, getent group)"
+
+_REPORT_S = 86400
 _NOBODY = "nobody"
 _NUMBERS_OF_NOBODY = frozenset({99, 65534, 65535, 2**32 - 2})
 """Whom the name `nobody` really belongs to, on the systems that Slurm runs on."""
@@ -43,6 +46,33 @@ def count_numbers(fields: Mapping[str, Value], counts: Counter[str]) -> None:
     for name, number in NUMBER_OF.items():
         if name in fields and fields[name] == str(fields.get(number)):
             counts[name] += 1
+
+
+class NumberedRuns:
+    """Counts the runs whose user or group has no name, and logs them: at first, then once a day."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._counts = Counter[str]()
+        self._reported_at = float("-inf")
+
+    def count(self, jobs: Iterable[Job]) -> None:
+        """Adds the runs of a batch."""
+        for job in jobs:
+            count_numbers(job.fields, self._counts)
+
+    def report(self) -> None:
+        """Logs what was counted since the last report, if one is due."""
+        now = self._context.now().timestamp()
+        if self._counts and not 0 <= now - self._reported_at < _REPORT_S:
+            self._context.log.warning(
+                "users or groups without a name are accounted by their numbers",
+                users=self._counts["User"],
+                groups=self._counts["Group"],
+                hint=HINT,
+            )
+            self._counts.clear()
+            self._reported_at = now
 
 
 def _is_missing(name: Value | None, number: Value) -> bool:

@@ -23,6 +23,7 @@ from collector.source.command import StoppedError
 from collector.source.proposal import Proposal
 from collector_slurm.jobcomp import JobcompLog
 from collector_slurm.jobcomp_checkpoint import JobcompCheckpoint
+from collector_slurm.names import NumberedRuns
 from collector_slurm.sacct import SacctCheckpoint, Slurmdbd
 from collector_slurm.section import SlurmSection
 
@@ -54,17 +55,24 @@ class SlurmSource(Source):
         assert isinstance(section, SlurmSection)
         super().__init__(section, context)
         self._slurmdbd = Slurmdbd(section, context)
+        self._numbered = NumberedRuns(context)
         self._log = JobcompLog(section, context) if section.mode == "jobcomp" else None
 
     def poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
         """Reads what is new; see `Source.poll`."""
         try:
-            if self._log is not None:
-                yield from self._log.poll(_of_jobcomp(checkpoint))
-            else:
-                yield from self._slurmdbd.poll(_of_sacct(checkpoint))
+            for batch in self._poll(checkpoint):
+                self._numbered.count(batch.jobs)
+                yield batch
         except StoppedError:
             return
+        finally:
+            self._numbered.report()
+
+    def _poll(self, checkpoint: Checkpoint | None) -> Iterator[Batch]:
+        if self._log is not None:
+            return self._log.poll(_of_jobcomp(checkpoint))
+        return self._slurmdbd.poll(_of_sacct(checkpoint))
 
     def lag(self, checkpoint: Checkpoint | None) -> Lag:
         """Tells how far a checkpoint is behind; see `Source.lag`."""

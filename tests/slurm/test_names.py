@@ -1,8 +1,10 @@
 """Users, groups and accounts: names with blanks, names that are missing, names that are forged."""
 
 from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -13,7 +15,7 @@ from collector.source import Batch, Job, Value
 from collector_slurm.names import with_names
 from collector_slurm.section import SlurmSection
 from tests.slurm.log_lines import line
-from tests.slurm.standin import filtered, jobs, quiet, row, source, standin, written
+from tests.slurm.standin import CAPTURED_AT, filtered, jobs, quiet, row, source, standin, written
 
 TEN, ELEVEN = "2026-01-01T10:00:00", "2026-01-01T11:00:00"
 NOBODY = 65534
@@ -133,6 +135,34 @@ def test_a_name_that_sacct_does_not_print_is_the_number(
     context = quiet(fields=frozenset({"User", "Group", "Account"}))
     (job,) = jobs(source(context, sacct=sacct, rescan_s=90_000).poll(None)).values()
     assert who(job) == (user, group, "physics")
+
+
+class Said:
+    """Stands for the log, and keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[dict[str, Any]] = []
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.warnings.append({"event": event, **fields})
+
+
+def test_runs_without_names_are_counted_and_logged_once_a_day(tmp_path: Path):
+    """With how the names become known; a site without them is not told at every poll."""
+    context, said = quiet(), Said()
+    context.log = cast("Any", said)
+    path = tmp_path / "log"
+    given = source(context, mode="jobcomp", jobcomp_path=path, time_zone="UTC", sacct="false")
+    checkpoint = None
+    for hours, expected in ((0, [(1, 0)]), (1, [(1, 0)]), (25, [(1, 0), (2, 0)])):
+        with path.open("a") as file:
+            file.write(
+                line(hours + 100, TEN, ELEVEN, UserId="(null)(60077)") + line(9, TEN, ELEVEN)
+            )
+        context.now = partial(lambda later: CAPTURED_AT + later, timedelta(hours=hours))
+        checkpoint = list(given.poll(checkpoint))[-1].checkpoint
+        assert [(one["users"], one["groups"]) for one in said.warnings] == expected
+    assert "getent passwd" in said.warnings[0]["hint"]
 
 
 def test_what_is_not_a_name_of_this_run_is_left_alone():
