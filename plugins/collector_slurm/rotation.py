@@ -16,30 +16,38 @@ The writer is asked to do nothing. Lines that it wrote between the copy and the 
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import msgspec
 
 from collector.source import SourceError
+from collector.source.command import output_of
 
 _FIRST_LINE_BYTES = 4096
 _LOOKED_AT_LINES = 100
+_SKIP_BYTES = 1 << 20
 _OPEN: dict[str, Callable[[Path], object]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
+    ".lzma": lzma.open,
 }
-_OTHER_ARCHIVES = ("7z", "lrz", "lz", "lz4", "lzma", "lzo", "Z", "zip", "zst")
+_COMMANDS = {".zst": "zstd", ".lz4": "lz4", ".lz": "lzip", ".Z": "gzip"}
+"""Archives that Python cannot read → the command that unpacks them, if it is installed."""
+_COMMAND_TIMEOUT_S = 300
+_OTHER_ARCHIVES = (".7z", ".lrz", ".lzo", ".zip")
 _STAMP = r"[-._](?:\d[\dTZ.:_+-]*|old|bak)"
 """What rotation puts into a name: `.1`, `-20261125`, `-2026-11-25T00:00:00`, `.old`."""
-_ARCHIVE = rf"(?:\.(?:{'|'.join([*(suffix[1:] for suffix in _OPEN), *_OTHER_ARCHIVES])}))?"
-_DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile)
+_ARCHIVE = rf"(?:\.(?:{'|'.join(one[1:] for one in (*_OPEN, *_COMMANDS, *_OTHER_ARCHIVES))}))?"
+_DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, SourceError)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -116,11 +124,8 @@ class RotatedLog:
         problems: list[str] = []
         known: dict[str, tuple[tuple[bool, str, str], Path]] = {}
         for one in own:
-            if one.suffix[1:] in _OTHER_ARCHIVES:
-                problems.append(
-                    f"{one}: this kind of archive cannot be read; unpack it beside the log, and "
-                    "set compresscmd to gzip, bzip2 or xz in logrotate's configuration"
-                )
+            if one.suffix in _OTHER_ARCHIVES:
+                problems.append(_damage(one, "this kind of archive is not known"))
                 continue
             try:
                 found = self._look(one)
@@ -154,11 +159,10 @@ class RotatedLog:
         state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if path in self._seen and self._seen[path][0] == state:
             return self._seen[path][1]
-        with opened(path) as file:
-            head = _fingerprint(file.readline(_FIRST_LINE_BYTES))
-            found = None if head is None else (head, "")
-            if head is not None and path != self.path:  # the log itself is always the newest
-                file.seek(0)
+        head = head_of(path)
+        found = None if head is None else (head, "")
+        if head is not None and path != self.path:  # the log itself is always the newest
+            with opened(path) as file:
                 found = (head, self._first_time(file) or _iso(stat.st_mtime))
         self._seen[path] = state, found
         return found
@@ -179,10 +183,12 @@ def lines_of(part: Part, position: int) -> Iterator[bytes]:
         SourceError: when it cannot be read, is damaged, or another file has its name by now.
     """
     try:
+        if not _is_plain(part.path) and head_of(part.path) != part.head:
+            raise SourceError("another file has its name by now")
         with opened(part.path) as file:
-            if _fingerprint(file.readline(_FIRST_LINE_BYTES)) != part.head:
-                raise SourceError(f"{part.path}: was rotated while it was read; read on later")
-            file.seek(position)
+            if _is_plain(part.path) and _read_head(file) != part.head:
+                raise SourceError("it was rotated while it was read; read on later")
+            _go_to(file, position)
             for line in file:
                 if line.endswith(b"\n") or part.final:
                     yield line
@@ -190,10 +196,63 @@ def lines_of(part: Part, position: int) -> Iterator[bytes]:
         raise SourceError(_damage(part.path, error)) from error
 
 
+def head_of(path: Path) -> str | None:
+    """What a file is known by; None while it has no first line."""
+    with opened(path) as file:
+        return _read_head(file)
+
+
 def opened(path: Path) -> IO[bytes]:
     """Opens a log, compressed or not."""
-    open_compressed = _OPEN.get(path.suffix)
-    return cast("IO[bytes]", open_compressed(path)) if open_compressed else path.open("rb")
+    if open_compressed := _OPEN.get(path.suffix):
+        return cast("IO[bytes]", open_compressed(path))
+    if command := _COMMANDS.get(path.suffix):
+        arguments = [command, "-dcq", "--", str(path)]
+        chunks = output_of(arguments, _COMMAND_TIMEOUT_S, threading.Event())
+        return cast("IO[bytes]", io.BufferedReader(_Printed(chunks)))
+    return path.open("rb")
+
+
+class _Printed(io.RawIOBase):
+    """What a command prints, as a file that is read once, from its beginning."""
+
+    def __init__(self, chunks: Generator[bytes, None, None]) -> None:
+        self._chunks, self._rest = chunks, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+    def close(self) -> None:
+        self._chunks.close()  # ends the command, if it still runs
+        super().close()
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file is none that has to be unpacked."""
+    return path.suffix not in _OPEN and path.suffix not in _COMMANDS
+
+
+def _go_to(file: IO[bytes], position: int) -> None:
+    """Goes to a position; a file that cannot seek is at its beginning."""
+    if file.seekable():
+        file.seek(position)
+        return
+    while position > 0 and (skipped := file.read(min(position, _SKIP_BYTES))):
+        position -= len(skipped)
+
+
+def _read_head(file: IO[bytes]) -> str | None:
+    """The fingerprint of the line that a file is at; None for one that is not whole yet."""
+    line = file.readline(_FIRST_LINE_BYTES)
+    if not line.endswith(b"\n") and len(line) < _FIRST_LINE_BYTES:
+        return None
+    return hashlib.sha256(line).hexdigest()[:32]
 
 
 def _part(path: Path, head: str, *, final: bool) -> Part | None:
@@ -202,26 +261,19 @@ def _part(path: Path, head: str, *, final: bool) -> Part | None:
         stat = path.stat()
     except FileNotFoundError:
         return None
-    size_bytes = None if path.suffix in _OPEN else stat.st_size
+    size_bytes = stat.st_size if _is_plain(path) else None
     return Part(path, head, final, size_bytes, stat.st_mtime)
 
 
 def _rank(path: Path, log: Path) -> tuple[bool, bool]:
     """Which of two files with the same first line to read: the log, else what is not packed."""
-    return path == log, path.suffix not in _OPEN
+    return path == log, _is_plain(path)
 
 
-def _fingerprint(line: bytes) -> str | None:
-    """What a file is known by; None while it has no first line."""
-    if not line.endswith(b"\n") and len(line) < _FIRST_LINE_BYTES:
-        return None
-    return hashlib.sha256(line).hexdigest()[:32]
-
-
-def _damage(path: Path, error: BaseException) -> str:
+def _damage(path: Path, error: BaseException | str) -> str:
     return (
-        f"{path}: cannot be read to its end: {error}; if it stays so, put an intact copy in its "
-        "place, or move it away"
+        f"{path}: cannot be read to its end: {error}; if it stays so, unpack it beside the log, or "
+        "put an intact copy in its place"
     )
 
 

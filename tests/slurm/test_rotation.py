@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -193,9 +194,12 @@ def test_a_neighbour_is_another_log(log: Path, name: str):
     assert [one.name for one in files.neighbours] == [name] * name.startswith("jobcomp.log")
 
 
-@pytest.mark.parametrize("suffix", ["zst", "lz4", "Z", "zip", "7z"])
-def test_an_archive_that_cannot_be_read_is_named(log: Path, reader: Reader, suffix: str):
+@pytest.mark.parametrize("suffix", ["zip", "7z", "zst"])
+def test_an_archive_that_cannot_be_read_is_named(
+    log: Path, reader: Reader, suffix: str, monkeypatch: pytest.MonkeyPatch
+):
     """Its bytes are nobody's jobs; what else there is is read, and the file once it is unpacked."""
+    monkeypatch.setenv("PATH", "/nowhere")  # no zstd is installed there
     packed = log.with_name(f"jobcomp.log-20261124.{suffix}")
     packed.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(range(256)))
     add(log, "3")
@@ -206,6 +210,28 @@ def test_an_archive_that_cannot_be_read_is_named(log: Path, reader: Reader, suff
     packed.unlink()
     add(packed.with_suffix(""), "0")
     assert reader.read() == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("zst", ["zstd", "-c"]), ("lz4", ["lz4", "-c"]), ("Z", ["gzip", "-c"])]
+)
+def test_an_archive_is_unpacked_by_its_command(
+    log: Path, reader: Reader, suffix: str, pack: list[str]
+):
+    """Where that is installed: from where it was read on, once, and an error if it is damaged."""
+    if shutil.which(pack[0]) is None:
+        pytest.skip(f"{pack[0]} is not installed")
+    add(log, "3")
+    packed = log.with_name(f"jobcomp.log-20261124.{suffix}")
+    packed.write_bytes(subprocess.check_output(pack, input=log.read_bytes()))
+    log.unlink()
+    add(log, "4")
+    assert reader.read() == ["3", "4"]
+    assert reader.read() == reader.problems == []
+    whole = subprocess.check_output(pack, input=b"0\n" + os.urandom(90_000).hex().encode() + b"\n")
+    packed.with_name(f"jobcomp.log-20261123.{suffix}").write_bytes(whole[: len(whole) // 2])
+    reader.read()
+    assert [f"20261123.{suffix}: " in one for one in reader.problems] == [True]
 
 
 def test_a_file_and_its_archive_are_one(log: Path, reader: Reader):
