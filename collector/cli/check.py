@@ -74,6 +74,11 @@ def _findings(config: Config, *, offline: bool) -> Iterator[Found]:
     sources = _parts(config)
     for one in warnings_of(config, utc_now()):
         yield Found.of_file("warning", config.places.file, one)
+    for number, mapped in enumerate(sources):
+        for warning in mapped.mapping.warnings:
+            path, _, text = warning.partition(": ")
+            mistake = config.places.mistake(f"sources[{number}].{path}", text)
+            yield Found.of_file("warning", config.places.file, mistake)
     if offline:
         return
     for source in sources:

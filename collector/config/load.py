@@ -201,6 +201,15 @@ def mapping_of(
     Raises:
         ValueError: for rules that contradict each other.
     """
+    folder = Path() if config is None else config.places.file.parent
+    rules = rules_of(section, plugin, config)
+    return Mapping(rules, section.record_prefix, section.only_if, pseudonym, folder)
+
+
+def rules_of(
+    section: SourceSection, plugin: Plugin | type[Plugin], config: Config | None = None
+) -> MappingSection:
+    """All rules of a source: its own, over the site's, over the plugin's, over the host's."""
     version = importlib.metadata.version("auditor-collector")
     host = MappingSection(
         meta={
@@ -208,16 +217,10 @@ def mapping_of(
             "collector_type": Rule(value=[section.plugin, version]),
         }
     )
-    of_all = MappingSection()
+    of_site = MappingSection()
     if config is not None and config.site_id is not None:
-        of_all.meta = {key: Rule(value=config.site_id) for key in ("site_id", "site")}
-    return Mapping(
-        section.mapping.over(of_all.over(default_mapping(plugin).over(host))),
-        section.record_prefix,
-        section.only_if,
-        pseudonym,
-        Path() if config is None else config.places.file.parent,
-    )
+        of_site.meta = {key: Rule(value=config.site_id) for key in ("site_id", "site")}
+    return section.mapping.over(of_site.over(default_mapping(plugin).over(host)))
 
 
 def default_mapping(plugin: Plugin | type[Plugin]) -> MappingSection:

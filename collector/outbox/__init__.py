@@ -23,6 +23,7 @@ with both versions. What was refused as it is, is not taken in again either, unt
     store.py     Outbox: put, take, settle, status
     putting.py   an intake, by what is known of each id
     settling.py  verdicts
+    whereabouts.py  what is known of one record id
     rows.py      what both write
     file.py      opening, locks, what errors mean
     rescue.py    a damaged, emptied or replaced file
@@ -49,6 +50,7 @@ from collector.outbox.values import (
     Verdict,
     Waiting,
 )
+from collector.outbox.whereabouts import Whereabouts
 
 __all__ = [
     "ACCEPTED",
@@ -75,5 +77,6 @@ __all__ = [
     "Unmappable",
     "Verdict",
     "Waiting",
+    "Whereabouts",
     "instant",
 ]

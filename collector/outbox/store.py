@@ -30,6 +30,7 @@ from collector.outbox.values import (
     Verdict,
     Waiting,
 )
+from collector.outbox.whereabouts import Whereabouts, look_up
 
 
 class Outbox:
@@ -343,6 +344,11 @@ class Outbox:
                 },
             ).fetchall()
         return [RejectedRow(row[0], instant(row[1]), *row[2:]) for row in rows]
+
+    def whereabouts(self, record_id: str) -> Whereabouts:
+        """What is known of a record id."""
+        with self._reading() as sql:
+            return look_up(sql, record_id)
 
     def drop_rejected(self, ids: Sequence[int]) -> int:
         """Deletes rejected rows for good, because a person said so; returns how many."""

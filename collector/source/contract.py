@@ -210,6 +210,10 @@ class Source(ABC):
     """Whether a run that is read again may carry a corrected stop time. If not, the first reading
     of a run stands, and a later, different one is an artefact (HTCondor after a crash)."""
 
+    witnesses: ClassVar[tuple[str, ...]] = ()
+    """Fields that say when a run began and ended; `explain` shows each of them, and which agree
+    with the start and the end that were chosen."""
+
     kinds: ClassVar[tuple[str, ...]] = ()
     """What `auditor-collector init` can write a section for, e.g. `("slurm",)`; see `propose`."""
 

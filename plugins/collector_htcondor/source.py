@@ -30,6 +30,7 @@ from collector_htcondor.open_runs import Tracked
 from collector_htcondor.per_job import PerJobDirectory
 from collector_htcondor.running import WHERE, Running, RunReader
 from collector_htcondor.section import HTCondorSection
+from collector_htcondor.witnesses import WITNESSES
 
 __all__ = ["HTCondorSection", "HTCondorSource"]
 
@@ -48,6 +49,7 @@ class HTCondorSource(Source):
     )
     section: HTCondorSection
 
+    witnesses: ClassVar[tuple[str, ...]] = (*sorted(WITNESSES), "RunStartDate", "EpochWriteDate")
     kinds: ClassVar[tuple[str, ...]] = ("htcondor", "htcondor-ce")
 
     @classmethod

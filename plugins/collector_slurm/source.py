@@ -41,6 +41,10 @@ class SlurmSource(Source):
     may_correct_stop_time: ClassVar[bool] = True
     section: SlurmSection
 
+    witnesses: ClassVar[tuple[str, ...]] = (
+        *("Submit", "Eligible", "Start", "End", "ElapsedRaw", "Elapsed", "Suspended", "State"),
+        *("StartTime", "EndTime", "SubmitTime", "EligibleTime", "JobState"),
+    )
     kinds: ClassVar[tuple[str, ...]] = ("slurm",)
 
     @classmethod

@@ -130,3 +130,16 @@ def test_an_auditor_that_is_not_named_is_a_warning(site: Site):
     site.config.write_text(text)
     process = site.run("check", "--offline")
     assert "auditor: not given, so records go to http://127.0.0.1:8000" in process.stdout
+
+
+def test_a_pattern_that_can_backtrack_is_a_warning(site: Site):
+    """With its rule and line: a user's text could make it slow."""
+    rules = "{meta: {x: {field: user, matches: '^(a+)+$', optional: true}}}"
+    text = site.config.read_text()
+    site.config.write_text(
+        text.replace("plugin: jsonlines", f"plugin: jsonlines, mapping: {rules}")
+    )
+    process = site.run("check", "--offline")
+    assert process.returncode == 0
+    assert "line 2: sources[0].mapping.meta.x: " in process.stdout
+    assert "backtrack" in process.stdout
