@@ -82,6 +82,7 @@ def _reconcile(
     sources = make_sources(config, structlog.get_logger(), threading.Event())
     sources = [mapped for mapped in sources if not names or mapped.name in names]
     counts: Counter[str] = Counter()
+    reasons = _rejected(config)
     with make_client(config.auditor) as client:
         work = Reconciliation(sources, client, since, until)
         try:
@@ -91,7 +92,11 @@ def _reconcile(
                     click.echo(msgspec.json.encode(difference))
                 else:
                     _row(difference.kind, difference.record_id or "?", difference.source)
-                    for side, text in (("source", difference.ours), ("Auditor", difference.theirs)):
+                    reason = reasons.get(difference.record_id or "", "")
+                    for side, text in (
+                        *(("source", difference.ours), ("Auditor", difference.theirs)),
+                        ("rejected", reason),
+                    ):
                         if text:
                             click.echo(f"            {side:<8} {text}")
             fixed = 0
@@ -109,6 +114,18 @@ def _reconcile(
         for name, count in summary.items():
             click.echo(f"{count:>12}  {name}")
     return not counts
+
+
+def _rejected(config: Config) -> dict[str, str]:
+    """Record id → why the outbox holds it as rejected: a collision, or a refusal of the Auditor."""
+    reasons: dict[str, str] = {}
+    if config.outbox.path.exists():
+        with Outbox.open(config.outbox.path, now=utc_now, limits=config.outbox) as outbox:
+            after = 0
+            while rows := outbox.rejected(after=after):
+                after = rows[-1].id
+                reasons |= {row.record_id: row.reason for row in rows if row.record_id}
+    return reasons
 
 
 def _row(kind: str, record_id: str, source: str) -> None:

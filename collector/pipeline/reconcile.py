@@ -8,14 +8,17 @@ there, and repeating is harmless.
 
 Compared are start, stop and components. Meta is not: other collectors and other configurations say
 more or less about the same run. Nor are components that only ours has: a later release adds some.
-Records of other prefixes than the sources' own are not looked at.
+A record that no source knows is *extra* if its id is that of a source: it has the prefix, and names
+a scheduler that the source reads (the prefix of another collector may begin with ours). Where a
+source's own log does not reach back to the beginning of the period, that is a difference of its
+own, and nothing from before is called extra.
 """
 
 import contextlib
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -23,16 +26,19 @@ import msgspec
 from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.protocol import UnknownRecordError
 from collector.auditor.query import Operator, QueryBuilder, Value
+from collector.clock import Now, utc_now
 from collector.outbox import Intake, NewRecord, Origin, Outbox, PutResult, Unmappable
 from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
 from collector.record import Component, Record, decode, shared
+from collector.source import Job
 
 _WINDOW = timedelta(days=1)
 _ASKED_SINGLY = 200
 _BATCH = 1000
+_NEWEST = 20
 
-Kind = Literal["missing", "extra", "start", "stop", "components", "rejected"]
+Kind = Literal["missing", "extra", "start", "stop", "components", "rejected", "cannot tell"]
 
 
 class Difference(msgspec.Struct):
@@ -40,7 +46,8 @@ class Difference(msgspec.Struct):
 
     kind: Kind
     """missing: not in the Auditor; extra: not in the source; start, stop, components: differ;
-    rejected: the source's job cannot be made a record."""
+    rejected: the source's job cannot be made a record; cannot tell: the source reads no more what
+    ended then."""
     record_id: str | None
     source: str
     ours: str
@@ -58,6 +65,8 @@ class Reconciliation:
         client: AuditorClientBlocking,
         since: datetime,
         until: datetime,
+        *,
+        now: Now = utc_now,
     ) -> None:
         """Compares the runs that ended in `since <= stop < until`.
 
@@ -65,7 +74,8 @@ class Reconciliation:
             sources: to read again.
             client: of the Auditor.
             since: aware.
-            until: aware.
+            until: aware; later than tomorrow is as tomorrow.
+            now: the time, aware.
         """
         self.jobs = 0
         """Records that the sources say should be there."""
@@ -73,7 +83,10 @@ class Reconciliation:
         """How many of them are there, and equal."""
         self._sources = sources
         self._client = client
-        self._since, self._until = since, until
+        self._since, self._until = since, min(until, now() + _WINDOW)
+        self._schedulers: dict[str, set[str]] = {mapped.name: set() for mapped in sources}
+        """Source → the schedds or clusters that its jobs name."""
+        self._readable: dict[str, datetime] = {}
         # The empty name is a temporary file that SQLite deletes when it is closed.
         self._sql = sqlite3.connect("", isolation_level=None)
         self._sql.execute(
@@ -95,6 +108,7 @@ class Reconciliation:
         """
         for mapped in self._sources:
             yield from self._read(mapped)
+            yield from self._look_back(mapped)
         (self.jobs,) = self._sql.execute("SELECT count(*) FROM expected").fetchone()
         start = self._since
         while start < self._until:
@@ -127,6 +141,7 @@ class Reconciliation:
         return total
 
     def _read(self, mapped: MappedSource) -> Iterator[Difference]:
+        prefix = f"{mapped.source.section.record_prefix}-"
         for batch in mapped.source.backfill(self._since, self._until):
             rows: list[tuple[str, str, str, bytes]] = []
             for entry in entries_of(itertools.chain(batch.unreadable, batch.jobs), mapped):
@@ -134,7 +149,8 @@ class Reconciliation:
                     record_id, reason = entry.record_id, entry.reason
                     yield Difference("rejected", record_id, mapped.name, reason, "")
                 elif isinstance(entry, NewRecord):
-                    start = entry.start_time.isoformat()
+                    start = entry.start_time.astimezone(UTC).isoformat()
+                    self._learn(mapped, entry.record_id.removeprefix(prefix))
                     rows.append((entry.record_id, mapped.name, start, entry.body))
             self._sql.execute("BEGIN")
             self._sql.executemany(
@@ -143,32 +159,49 @@ class Reconciliation:
             )
             self._sql.execute("COMMIT")
 
+    def _look_back(self, mapped: MappedSource) -> Iterator[Difference]:
+        """Learns how far back a source can be read, and which schedulers its jobs name."""
+        readable = mapped.source.readable_since()
+        if readable is not None and readable > self._since:
+            self._readable[mapped.name] = readable
+            reason = f"runs that ended before {readable.isoformat()} cannot be read any more"
+            yield Difference("cannot tell", None, mapped.name, reason, "")
+        if not self._schedulers[mapped.name]:
+            for job in mapped.source.newest(_NEWEST):
+                if isinstance(job, Job):
+                    self._learn(mapped, job.id)
+
+    def _learn(self, mapped: MappedSource, job_id: str) -> None:
+        scheduler = mapped.source.scheduler_of(job_id)
+        if scheduler is not None:
+            self._schedulers[mapped.name].add(scheduler)
+
     def _compare(self, query: str, *, extras: bool) -> Iterator[Difference]:
-        prefixes = {
-            f"{mapped.source.section.record_prefix}-": mapped.name for mapped in self._sources
-        }
         answer = self._client.stream_query(query)
         with contextlib.closing(answer) as records:
             for record in records:
                 row = self._sql.execute(
-                    "SELECT source, body FROM expected WHERE record_id = ? AND found = 0",
+                    "SELECT source, body, found FROM expected WHERE record_id = ?",
                     (record.record_id,),
                 ).fetchone()
-                if row is not None:
-                    yield from self._judge(record, *row)
-                elif extras and record.record_id.startswith(tuple(prefixes)):
-                    if self._is_expected(record.record_id):
-                        continue
-                    source = next(
-                        name
-                        for prefix, name in prefixes.items()
-                        if record.record_id.startswith(prefix)
-                    )
+                if row is not None and not row[2]:
+                    yield from self._judge(record, row[0], row[1])
+                elif row is None and extras and (source := self._owner(record)) is not None:
                     yield Difference("extra", record.record_id, source, "", _run(record))
 
-    def _is_expected(self, record_id: str) -> bool:
-        query = "SELECT 1 FROM expected WHERE record_id = ?"
-        return self._sql.execute(query, (record_id,)).fetchone() is not None
+    def _owner(self, record: Record) -> str | None:
+        """The source that should know a record; None if none, or if none can tell."""
+        for mapped in self._sources:
+            prefix = f"{mapped.source.section.record_prefix}-"
+            if not record.record_id.startswith(prefix):
+                continue
+            scheduler = mapped.source.scheduler_of(record.record_id.removeprefix(prefix))
+            known, readable = self._schedulers[mapped.name], self._readable.get(mapped.name)
+            if scheduler is None or (known and scheduler not in known):
+                continue
+            if readable is None or record.stop_time is None or record.stop_time >= readable:
+                return mapped.name
+        return None
 
     def _judge(self, stored: Record, source: str, body: bytes) -> Iterator[Difference]:
         """Compares one record, and marks it: 1 found, -1 found without its stop time."""
@@ -193,18 +226,14 @@ class Reconciliation:
 
     def _search_elsewhere(self) -> Iterator[Difference]:
         """Looks for what did not stop in the period by the Auditor: by start, then by id."""
-        first, last = self._sql.execute(
-            "SELECT min(start), max(start) FROM expected WHERE found = 0"
-        ).fetchone()
-        if first is None:
-            return
-        start, end = (datetime.fromisoformat(text) for text in (first, last))
-        while start <= end:
+        days = self._sql.execute(
+            "SELECT DISTINCT substr(start, 1, 10) FROM expected WHERE found = 0 ORDER BY 1"
+        ).fetchall()
+        for (day,) in days:
+            start = datetime.fromisoformat(day).replace(tzinfo=UTC)
             span = Operator().gte(Value.set_datetime(start))
             span = span.lt(Value.set_datetime(start + _WINDOW))
-            if self._any_missing(start, start + _WINDOW):
-                yield from self._compare(QueryBuilder().with_start_time(span).build(), extras=False)
-            start += _WINDOW
+            yield from self._compare(QueryBuilder().with_start_time(span).build(), extras=False)
         rest = self._sql.execute(
             "SELECT record_id, source, body FROM expected WHERE found = 0 LIMIT ?",
             (_ASKED_SINGLY,),
@@ -212,11 +241,6 @@ class Reconciliation:
         for record_id, source, body in rest:
             with contextlib.suppress(UnknownRecordError):
                 yield from self._judge(self._client.get_single_record(record_id), source, body)
-
-    def _any_missing(self, start: datetime, end: datetime) -> bool:
-        query = "SELECT 1 FROM expected WHERE found = 0 AND start >= ? AND start < ? LIMIT 1"
-        span = (start.isoformat(), end.isoformat())
-        return self._sql.execute(query, span).fetchone() is not None
 
 
 def _run(record: Record) -> str:

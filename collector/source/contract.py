@@ -314,6 +314,36 @@ class Source(ABC):
                 break
         return list(found)
 
+    def readable_since(self) -> datetime | None:
+        """Since when every run that ended can still be read, for `reconcile`.
+
+        Returns:
+            An instant; None where that is not known, or nothing was lost yet. As here: how far the
+            scheduler's own log reaches back.
+
+        Raises:
+            SourceError: when the input cannot be read.
+        """
+        lag = self.lag(None)
+        if lag is None or lag.kept_s is None:
+            return None
+        return self.context.now() - timedelta(seconds=lag.kept_s)
+
+    def scheduler_of(self, job_id: str) -> str | None:  # noqa: ARG002 - for those that know
+        """Which scheduler an id names, so that `reconcile` knows its records from those of others.
+
+        Another collector's prefix may begin with ours: `slurm-lab-31` is not job `lab-31` of a
+        source with the prefix `slurm`.
+
+        Args:
+            job_id: a record id without our prefix.
+
+        Returns:
+            The name of a schedd or cluster; "" where ids name none, as here; None for a text that
+            cannot be the id of a job of this source.
+        """
+        return ""
+
     @abstractmethod
     def parse(self, raw: bytes, where: str) -> Job | Unreadable | Filtered:
         """Makes a job of the raw text of one, as `Job.raw` or `Unreadable.raw` has it."""

@@ -24,6 +24,7 @@ from collector_htcondor.texts import Texts, instant
 
 IDENTITY = re.compile(rb'"(.+)#(\d+\.-?\d+)#(\d{1,11})"\Z')
 """The text of a GlobalJobId: the schedd, the number, the time at which the job was made."""
+_ID = re.compile(r"(.+)#\d+\.-?\d+#\d{1,11}(?:#\d{1,11})?\Z")
 _NUMBER = re.compile(rb"\n\*\*\* [^\n]*? ?ClusterId ?= ?(\d+) ProcId ?= ?(-?\d+) ")
 _SAMPLE = re.compile(rb'\nGlobalJobId = "([^\n]+)#\d+\.\d+#\d+"(?=\n)')
 _OWNER = re.compile(rb'\nOwner = ("[^\n]*")')
@@ -134,6 +135,12 @@ class Identifiers:
 def id_of_run(job_id: str, texts: Texts, start: int) -> str:
     """The id of a run: its job's, if it is the first; else also its start."""
     return job_id if instant(texts.get(b"JobStartDate")) == start else f"{job_id}#{start}"
+
+
+def schedd_of(run_id: str) -> str | None:
+    """The schedd that the id of a run names; None for a text that is no such id."""
+    found = _ID.match(run_id)
+    return None if found is None else found[1]
 
 
 def _number(texts: Texts, raw: bytes) -> bytes | None:

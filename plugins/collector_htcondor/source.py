@@ -23,7 +23,7 @@ from collector.source.proposal import Proposal
 from collector_htcondor.condor_history import CondorHistory
 from collector_htcondor.epochs import EpochReader
 from collector_htcondor.history import HistoryFiles
-from collector_htcondor.identity import Identifiers
+from collector_htcondor.identity import Identifiers, schedd_of
 from collector_htcondor.jobs import JobReader
 from collector_htcondor.modes import offers
 from collector_htcondor.open_runs import Tracked
@@ -108,6 +108,14 @@ class HTCondorSource(Source):
 
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         return self._place.backfill(since, until)
+
+    def readable_since(self) -> datetime | None:
+        if self.section.mode == "per_job" and self.section.remove:
+            return self.context.now()  # what was read is gone
+        return super().readable_since()
+
+    def scheduler_of(self, job_id: str) -> str | None:
+        return schedd_of(job_id)
 
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         return (self._running if where == WHERE else self._place).parse(raw, where)

@@ -22,6 +22,10 @@ _ID = re.compile(
 )
 
 
+_WITH_START = re.compile(r"-\d{9,11}\Z")
+"""What `Identity.of` adds for a further run: job ids are shorter (below 67,108,864)."""
+
+
 class JobId(msgspec.Struct, frozen=True):
     """A job id, taken apart."""
 
@@ -79,6 +83,13 @@ class Identity(msgspec.Struct, frozen=True):
         if self.cluster:
             run_id = f"{cluster}-{run_id}"
         return run_id if first and submit < self.all_from else f"{run_id}-{start}"
+
+    def cluster_of(self, job_id: str) -> str | None:
+        """The cluster in an id that `of` made, "" if there is none; None for other texts."""
+        run_id = _WITH_START.sub("", job_id)
+        name, dash, run_id = run_id.rpartition("-") if self.cluster else ("", "-", run_id)
+        found = _ID.fullmatch(run_id)
+        return name if dash and found is not None and found["step"] is None else None
 
 
 def check_job(text: str) -> None:

@@ -114,6 +114,10 @@ class SlurmSource(Source):
         section = msgspec.structs.replace(self.section, timeout_s=timeout_s)
         return Slurmdbd(section, self.context).one(job_id)
 
+    def scheduler_of(self, job_id: str) -> str | None:
+        """The cluster of a job's id; see `Source.scheduler_of`."""
+        return self.section.identity().cluster_of(job_id)
+
     def parse(self, raw: bytes, where: str) -> Job | Unreadable:
         """Makes a job of the raw text of one; see `Source.parse`."""
         return self._reader().parse(raw, where)
