@@ -1,6 +1,6 @@
 # `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo unit test check slow old-sqlite bench faults soak verify-slurm verify-htcondor package clean
+.PHONY: help demo unit test check slow old-sqlite bench faults soak verify-slurm verify-htcondor nightly package clean
 BIN := .venv/bin
 
 help:  ## list what can be made
@@ -35,7 +35,7 @@ check: .venv/test  ## lint, types, and the built wheel without the checkout
 	bash .ci/check-wheel $(BIN)/python
 
 slow: .venv/slow  ## the slow tests, with real HTCondor and Slurm, a browser and the public peers where they can be had
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "slow or slurm or condor" -n 2 --dist loadfile
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m "(slow or slurm or condor) and not nightly" -n 2 --dist loadfile
 
 old-sqlite: .venv/test  ## the tests of outbox and embedded Auditor on SQLite 3.26 and 3.34, as of EL 8 and 9
 	@bash .ci/old-sqlite $(BIN)/python tests/outbox tests/embedded
@@ -54,6 +54,9 @@ faults: .venv/test  ## play every fault in front of an Auditor, and count what w
 
 soak: .venv/test  ## 100,000 jobs while daemon and Auditor are killed at random
 	@$(BIN)/python tests/delivery/soak.py
+
+nightly: .venv/slow  ## what takes long: every release, upgrades of the system, soak, fuzzing for minutes; one table at the end
+	@bash .ci/nightly $(BIN)/python
 
 .venv/package: pyproject.toml .ci/environment
 	@bash .ci/environment .venv server
