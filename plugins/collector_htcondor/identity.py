@@ -11,8 +11,9 @@ if
 - its schedd is the one whose jobs these are: its name is the one that most users' jobs have, or at
   least two users' jobs.
 
-Otherwise the id is made of the schedd's name, the number and `QDate`: nobody else's, and the same
-however often the ad is read. An honest job keeps its id to the letter.
+Otherwise the id is made of the schedd's name, the number and `QDate` (or the time, if only the
+schedd is wrong): nobody else's, and the same however often the ad is read. An honest job keeps its
+id to the letter.
 """
 
 import re
@@ -80,10 +81,13 @@ class Identifier:
             if own and (schedd == self.usual or self._known(schedd, raw)):
                 name = schedd.decode(errors="replace")
                 return Identity(f"{name}#{said.decode()}#{made}", name, made)
-        queued, name = instant(texts.get(b"QDate")), self._usual_name()
-        if number is None or not queued or name is None:
+            made = made if own else queued
+        else:
+            made = queued = instant(texts.get(b"QDate"))
+        usual = self._usual_name()
+        if number is None or not made or usual is None:
             return None
-        return Identity(f"{name}#{number.decode()}#{queued}", name, queued, forged=True)
+        return Identity(f"{usual}#{number.decode()}#{made}", usual, made, forged=True)
 
     def learn(self, raw: bytes) -> None:
         """Takes note of the schedd's name in an ad."""

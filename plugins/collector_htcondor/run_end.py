@@ -17,6 +17,9 @@ import msgspec
 from collector_htcondor.texts import Texts
 from collector_htcondor.witnesses import AGREE_S, REPORT_S, SLOW_S, Witnesses, start_of_run
 
+_EARLY_S = 2
+"""No end was seen to be written down as before the last contact; times are whole seconds."""
+
 
 class Run(msgspec.Struct, frozen=True):
     """The last run of an ad."""
@@ -186,17 +189,18 @@ def last_run(texts: Texts, earliest: int, latest: int, epoch_end: int = 0) -> Ru
 def _settle(run: Witnesses, row: Row, figure: int, contradicted: list[str]) -> int:
     """The end by the figure of a row, by the last contact, or by what the starter measured.
 
-    Two of the three that agree outvote the third.
+    Two of the three that agree outvote the third, if the last shadow did not live longer.
     """
     contact, activation = run.contact, run.activation
     contact_name = "LastJobLeaseRenewal"
-    if not contact or abs(figure - contact) <= AGREE_S:
+    if not contact or contact - _EARLY_S <= figure <= contact + AGREE_S:
         longer = activation if contact else max(activation, run.at_least)
         if longer <= figure + AGREE_S:
             return figure
         contradicted += [row.attribute, *([contact_name] if contact else [])]
         return longer
-    if activation and abs(figure - activation) < abs(contact - activation):
+    agreed = activation and abs(figure - activation) < abs(contact - activation)
+    if agreed and figure >= run.at_least - _EARLY_S:
         contradicted.append(contact_name)
         return figure
     by_last_shadow = row.attribute == "LastRemoteWallClockTime"

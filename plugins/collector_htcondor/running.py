@@ -222,6 +222,10 @@ class Running:
             lost = instant(seen.texts.get(b"JobDisconnectedDate"))
             if run_id in open_runs.runs and at and not lost:
                 open_runs.seen_at[run_id] = at
+        elif seen.texts.get(b"ShadowBday", b"undefined") != b"undefined":
+            # Its shadow is still there: put on hold or removed at once, but the machine has yet to
+            # let the job end, for up to MachineMaxVacateTime.
+            poll.unseen.discard(run_id)
         elif run_id in open_runs.runs:
             if self._section.mode == "epochs":
                 poll.over.add(run_id)

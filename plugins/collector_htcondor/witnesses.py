@@ -133,8 +133,14 @@ class Witnesses(msgspec.Struct):
 
     @property
     def acknowledged(self) -> bool:
-        """Whether its machine was there when it was vacated: then it was not lost before."""
-        return self.vacated > self.disconnected + AGREE_S and self.contact >= self.vacated - _SAME_S
+        """Whether its machine was there when it was vacated: then it was not lost before.
+
+        A schedd that cleans up renews the last contact later than that, without any.
+        """
+        return (
+            self.vacated > self.disconnected + AGREE_S
+            and abs(self.contact - self.vacated) <= _SAME_S
+        )
 
     @property
     def entered_or_done(self) -> int:
