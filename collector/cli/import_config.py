@@ -2,10 +2,10 @@
 
 A plugin names the module that does it under the entry-point group `collector.import_config`:
 `convert(old)` gives our configuration and raises ValueError for a file that is not the other
-collector's; `differences(old)` says what does not carry over. The other collector keeps a SQLite
-database of what it has done: `database(old)` is its path, the query `DONE` reads it, and
-`go_on(old, rows)` gives from what time on ours has to read (None: as `convert` says), and lines
-that tell why.
+collector's; `differences(old)` says what does not carry over. The other collector may keep a SQLite
+database of what it has done: `database(old)` is its path (empty: it has none), the query `DONE`
+reads it, and `go_on(old, rows)` gives from what time on ours has to read (None: as `convert` says),
+and lines that say why.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ from collector.config import ConfigError, parse
 from collector.source import find_plugin
 
 ENTRY_POINTS = "collector.import_config"
+_KUBERNETES = frozenset({"prometheus_addr", "prometheus_port"})
+"""Keys without which AUDITOR's Kubernetes collector does not start."""
 _LOCK_TIMEOUT_S = 5
 
 
@@ -35,10 +37,11 @@ _LOCK_TIMEOUT_S = 5
     help="The SQLite database of the other collector; by default where OLD says.",
 )
 def command(old: Path, database: Path | None) -> None:
-    """Print the configuration of AUDITOR's HTCondor or Slurm collector, OLD, as one of ours.
+    """Print the configuration of another collector, OLD, as one of ours.
 
-    What does not carry over is in comments at its head. The old collector's database is read,
-    too, and not changed, for the time from which on ours has to read (`since`): so stop the old
+    It reads those of AUDITOR's HTCondor, Slurm and Slurm epilog collectors. What does not carry
+    over is in comments at the head of what is printed. The old collector's database is read, too,
+    and not changed, for the time from which on ours has to read (`since`): so stop the old
     collector first, and run this where it ran. Then read what is printed, and check it.
 
     \b
@@ -52,9 +55,11 @@ def command(old: Path, database: Path | None) -> None:
         raise click.ClickException(f"{old}: cannot be read: {error}") from error
     module, config = _convert(old, given)
     told = module.differences(given)
-    path = database or old.parent / module.database(given)
+    theirs = module.database(given)
+    path = database or old.parent / theirs
     try:
-        since, more = module.go_on(given, _rows(path, module.DONE))
+        rows = _rows(path, module.DONE) if database or theirs else []
+        since, more = module.go_on(given, rows)
     except (OSError, sqlite3.Error, ValueError, TypeError) as error:
         since, more = None, [_not_read(path, error)]
     if since is not None:
@@ -65,11 +70,16 @@ def command(old: Path, database: Path | None) -> None:
     try:
         parse(text, find_plugin, old)
     except ConfigError as error:
-        click.echo(f"To be mended by hand:\n{error}", err=True)
+        click.echo(f"Correct this by hand:\n{error}", err=True)
 
 
 def _convert(path: Path, old: Any) -> tuple[Any, dict[str, Any]]:
     """Tries each plugin; the one whose collector the file belongs to answers."""
+    if isinstance(old, dict) and _KUBERNETES.intersection(old):
+        raise click.ClickException(
+            f"{path} is of auditor-kubernetes-collector. Nothing here reads Kubernetes: keep that "
+            "collector; its records and ours can go to the same Auditor"
+        )
     reasons = []
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         module = point.load()

@@ -186,16 +186,14 @@ class Mapping:
             if rules is None:
                 continue
             fields |= fields_of(rules)
-            takes_each = isinstance(rules, Rule) and rules.item == EACH
-            if takes_each is not (key.count(EACH) == 1) or (
-                EACH in _items(rules) and not takes_each
-            ):
+            items = _items(rules)
+            if (EACH in key or EACH in items) and (key.count(EACH), items) != (1, {EACH}):
                 raise ValueError(
-                    f"meta {key}: item: '*' goes with a meta key that has one *, and a key with * "
-                    "with a single rule of that kind"
+                    f"meta {key}: item: '*' goes with a meta key that has one *, and such a key "
+                    "with rules that have it"
                 )
-            if takes_each:
-                each.append((key, of_each(rules)))  # type: ignore[arg-type]
+            if EACH in items:
+                each += [(key, of_each(rule)) for rule in several(rules)]
             else:
                 find = of_rules(f"meta {key}", rules, "text", self._site)
                 meta.append((key, memoized(_texts_of(key, find), fields_of(rules))))
@@ -281,7 +279,7 @@ def _meta_of(
 
 
 def _items(rules: Rules) -> set[str | None]:
-    return {rule.item for rule in several(rules) if isinstance(rule, Rule)}
+    return {rule.item if isinstance(rule, Rule) else None for rule in several(rules)}
 
 
 def storable(text: str) -> str:

@@ -56,6 +56,8 @@ def convert(old: dict[str, Any]) -> dict[str, Any]:
             "expected a configuration of auditor-htcondor-collector, but "
             f"{' and '.join(sorted(missing))} {'is' if len(missing) == 1 else 'are'} missing"
         )
+    if not isinstance(old["meta"], dict):
+        raise ValueError("expected names under meta, as auditor-htcondor-collector has them")  # noqa: TRY004
     source: dict[str, Any] = {
         "name": str((old.get("schedd_names") or ["htcondor"])[0]),
         "plugin": "htcondor",
@@ -89,6 +91,7 @@ def differences(old: dict[str, Any]) -> list[str]:
     found = [
         "runs begin at JobCurrentStartDate, not at LastMatchTime, which may be seconds earlier",
         "a score without a value is left out of the record; it was 0",
+        "a component without a value is what our defaults take, or left out; theirs drops the job",
         "jobs whose record cannot be made are kept in `auditor-collector rejected`",
     ]
     if _asks_elsewhere(old):
@@ -109,6 +112,11 @@ def differences(old: dict[str, Any]) -> list[str]:
         f"meta {name}: of several entries only the first with a value is taken"
         for name, entries in old.get("meta", {}).items()
         if name != "site" and isinstance(entries, list) and len(entries) > 1
+    ]
+    found += [
+        f"component {entry['name']}: in KiB, as theirs; our own MaxRSS is in MiB"
+        for entry in old.get("components") or []
+        if str(entry.get("key")).startswith("ResidentSetSize")
     ]
     if old.get("log_file"):
         found.append("log_file: the log goes to standard error, for systemd's journal")
@@ -182,17 +190,35 @@ def _mapping(old: dict[str, Any]) -> dict[str, Any]:
     for name, entries in old["meta"].items():
         rules = [_rule(one) for one in (entries if isinstance(entries, list) else [entries])]
         meta[name] = rules[0] if len(rules) == 1 else rules
-    theirs = {component["name"]: component for component in old["components"]}
-    components: dict[str, Any] = {
-        name: None for name in defaults["components"] if name not in theirs
-    }
-    for name, entry in theirs.items():
-        components[name] = rule = _rule(entry, amount=True)
+    components: dict[str, Any] = {}
+    for entry in old["components"]:
+        rule = _rule(entry, amount=True)
         if scores := entry.get("scores"):
             rule["scores"] = {}
             for score in scores:
                 rule["scores"].setdefault(score["name"], []).append(_rule(score, amount=True))
+        components[entry["name"]] = _never_missing(rule, defaults["components"])
+    components |= {name: None for name in defaults["components"] if name not in components}
     return {"meta": meta, "components": components}
+
+
+def _never_missing(rule: dict[str, Any], defaults: dict[str, Any]) -> Any:
+    """The rule, with what our defaults take where a job has no such attribute.
+
+    Theirs drops a job that lacks a component: all of the local, parallel and grid universe, whose
+    jobs have no CpusProvisioned. Which of them are accounted is said by `universes`, as with our
+    defaults.
+    """
+    if "value" in rule or "only_if" in rule:
+        return rule
+    for rules in defaults.values():
+        if isinstance(rules, list) and rules[0].get("field") == rule.get("field", ""):
+            return [{**rule, "optional": True, **_conditions(rules[0])}, *rules[1:]]
+    return {**rule, "optional": True}
+
+
+def _conditions(rule: dict[str, Any]) -> dict[str, Any]:
+    return {"only_if": rule["only_if"]} if "only_if" in rule else {}
 
 
 def _rule(entry: dict[str, Any], *, amount: bool = False) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Translates the configuration of the AUDITOR project's Slurm collector into ours.
+"""Translates the configurations of the AUDITOR project's two Slurm collectors into ours.
 
 Source of its format: `auditor-slurm-collector` 0.11 (`configuration.rs`, `sacctcaller.rs`).
 
@@ -9,6 +9,9 @@ end among the jobs of the last answer of sacct, written before the records of th
 stored, and the records that wait to be sent (bincode, whose last fields are start and stop). It
 does not hear SIGTERM, so any part of that answer, which is at most `max_sacct_window` long, may be
 lost. So `since` is that much before the earlier of the two.
+
+The other one, `auditor-slurm-epilog-collector` (0.11, `configuration.rs`, `main.rs`), runs at the
+end of each job, asks scontrol, and keeps nothing.
 """
 
 import re
@@ -29,8 +32,25 @@ _TYPES: dict[str, dict[str, Any]] = {
     "DateTime": {},
     "Id": {"type": "id"},
 }
-_JSON_ITEMS = ("voms", "subject")
-"""What ARC-CE writes into the comment of its jobs."""
+_JSON_ITEMS = ("voms", "subject", "headnode")
+"""What ARC-CE writes into the comment of its jobs, and our defaults have rules for."""
+_EPILOG_ONLY = frozenset({"site_id"})
+_EPILOG = frozenset({"addr", "port", "record_prefix", "site_id", "components"})
+_COLUMNS = {
+    "NumCPUs": "AllocCPUS",
+    "NumNodes": "NNodes",
+    "UserId": "User",
+    "GroupId": "Group",
+    "JobState": "State",
+    "NodeList": "NodeList",
+    "Partition": "Partition",
+    "QOS": "QOS",
+    "Account": "Account",
+    "JobName": "JobName",
+    "WCKey": "WCKey",
+    "Priority": "Priority",
+}
+"""Of scontrol, by which the epilog's collector names things → of sacct."""
 _FILTERS = {
     "status": "states",
     "partition": "partitions",
@@ -50,6 +70,8 @@ _KNOWN = frozenset(
 
 DONE = "SELECT lastcheck, NULL, NULL FROM lastcheck UNION ALL SELECT NULL, id, record FROM records"
 """Of their database: the latest end that was seen; the records that are not sent."""
+_NAMING = frozenset({"sites", "job_filter", "job_status", "sacct_frequency"})
+"""Keys of which a file of theirs has one."""
 _MAX_SACCT_WINDOW_S = 7 * 86400
 _STOP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\Z")
 
@@ -63,7 +85,9 @@ def convert(old: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: for a file that is not one of theirs.
     """
-    if not {"sites", "job_filter", "job_status", "sacct_frequency"}.intersection(old):
+    if _is_epilog(old):
+        return _convert_epilog(old)
+    if not _NAMING.intersection(old):
         raise ValueError(
             "expected a configuration of auditor-slurm-collector, with sites, job_filter or "
             "sacct_frequency"
@@ -95,8 +119,67 @@ def convert(old: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _is_epilog(old: dict[str, Any]) -> bool:
+    """Whether a file is one of the collector that runs in the epilog."""
+    keys = set(old)
+    names = bool(_EPILOG_ONLY & keys) or isinstance(old.get("components"), list)
+    return names and keys <= _EPILOG
+
+
+def _convert_epilog(old: dict[str, Any]) -> dict[str, Any]:
+    components = old.get("components") or [{"name": "Cores", "key": "NumCPUs"}]
+    site = {"name": old.get("site_id", "none")}
+    as_other = {**old, "sites": [site], "components": [_of_sacct(one) for one in components]}
+    as_other.pop("site_id", None)
+    source = {
+        "name": "slurm",
+        "plugin": "slurm",
+        "record_prefix": old.get("record_prefix", "slurm"),
+    }
+    return {"sources": [{**source, "mapping": _mapping(as_other)}], "auditor": _auditor(old)}
+
+
+def _of_sacct(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry with the columns of sacct in the place of scontrol's names."""
+    found = dict(entry)
+    if "key" in entry:
+        found["key"] = _COLUMNS.get(entry["key"], entry["key"])
+    if entry.get("only_if"):
+        found["only_if"] = _of_sacct(entry["only_if"])
+    if entry.get("scores"):
+        found["scores"] = [
+            {**_of_sacct(score), "value": score.get("value", score.get("factor"))}
+            for score in entry["scores"]
+        ]
+    return found
+
+
+def _epilog_differences(old: dict[str, Any]) -> list[str]:
+    entries = list(old.get("components") or [])
+    entries += [score for entry in entries for score in entry.get("scores") or []]
+    keys = {entry.get("key") for entry in entries}
+    keys |= {(entry.get("only_if") or {}).get("key") for entry in entries}
+    return [
+        (
+            "sacct is asked once a minute for what ended: take the old collector out of Epilog or "
+            "EpilogSlurmctld in slurm.conf; collect-job can run there, and need not"
+        ),
+        (
+            "it kept no list of what it has sent: set `since` to a time well before it is taken "
+            "out; what it has sent is found in the Auditor, by the same ids"
+        ),
+        "every run of a requeued job is recorded, and what no epilog saw (a node that failed)",
+        *(
+            f"{key}: of scontrol; say which column of sacct it is"
+            for key in sorted(keys - _COLUMNS.keys() - {None})
+        ),
+    ]
+
+
 def differences(old: dict[str, Any]) -> list[str]:
     """What of their configuration does not carry over, or is done in another way."""
+    if _is_epilog(old):
+        return _epilog_differences(old)
     found = [
         "every run of a requeued or resized job is recorded; theirs has only one row of each job",
         "suspended time is taken off the end; theirs counts it as run time",
@@ -109,10 +192,6 @@ def differences(old: dict[str, Any]) -> list[str]:
     ]
     if not (old.get("job_status") or (old.get("job_filter") or {}).get("status")):
         found.append("all ended jobs are recorded; theirs has completed ones only, by default")
-    if any(entry.get("key_type") == "Json" for entry in old.get("meta") or []):
-        found.append(
-            f"of JSON only {' and '.join(_JSON_ITEMS)} become meta; add other entries with item"
-        )
     mega = [
         entry["name"]
         for entry in old.get("components") or []
@@ -126,13 +205,17 @@ def differences(old: dict[str, Any]) -> list[str]:
 
 
 def database(old: dict[str, Any]) -> str:
-    """Where their database is; seen from their collector's working directory."""
+    """Where their database is; seen from their collector's working directory. Empty: none."""
+    if _is_epilog(old):
+        return ""
     url = str(old.get("database_path", "sqlite://testdb.db"))
     return url.removeprefix("sqlite:").removeprefix("//").partition("?")[0]
 
 
 def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime | None, list[str]]:
     """From what time on ours has to read."""
+    if _is_epilog(old):
+        return None, []
     ends, unsent = [], 0
     for lastcheck, record_id, record in rows:
         if record_id is None:
@@ -172,8 +255,9 @@ def _mapping(old: dict[str, Any]) -> dict[str, Any]:
     meta["user_id"], meta["group_id"] = "User", "Group"
     for entry in old.get("meta") or []:
         if entry.get("key_type") == "Json":
-            for item in _JSON_ITEMS:
-                meta[item] = {"field": entry["key"], "item": item, "optional": True}
+            json = {"field": entry["key"], **_only_if(entry)}
+            meta |= {item: {**json, "item": item, "optional": True} for item in _JSON_ITEMS}
+            meta.setdefault("*", []).append({**json, "item": "*"})
         else:
             rule = {"field": entry["key"], **_TYPES[entry.get("key_type", "String")]}
             meta[entry["name"]] = {**rule, "optional": True, **_only_if(entry)}
@@ -192,7 +276,7 @@ def _mapping(old: dict[str, Any]) -> dict[str, Any]:
             )
         components[entry["name"]] = rule
     for ours, theirs in (("meta", meta), ("components", components)):
-        theirs.update(dict.fromkeys(set(defaults[ours]) - set(theirs)))
+        theirs |= {name: None for name in defaults[ours] if name not in theirs}
     return {"meta": meta, "components": components}
 
 

@@ -1,7 +1,10 @@
 """The configurations of AUDITOR's own collectors become ours, and are ours."""
 
 import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -133,3 +136,73 @@ def test_a_database_that_cannot_be_read_is_told(
     told = imported(tmp_path)
     assert "could not be read (No such file or directory)" in told
     assert "set `since` by hand" in told
+
+
+KUBERNETES = """
+auditor_addr: localhost
+auditor_port: 8000
+prometheus_addr: localhost
+prometheus_port: 31000
+record_prefix: KUBE_
+job_filter: {namespace: [default], labels: [app==test]}
+collect_interval: 30
+"""
+EPILOG = """
+addr: auditor.example.org
+port: 8001
+record_prefix: slurm
+site_id: SITE
+components:
+  - name: Memory
+    key: MinMemoryNode
+  - name: Cores
+    key: NumCPUs
+    only_if: {key: Partition, matches: '^batch'}
+    scores: [{name: HEPSPEC, value: 1.1, only_if: {key: UserId, matches: alice}}]
+"""
+
+
+def test_a_kubernetes_collectors_file_is_refused_by_name(tmp_path: Path):
+    """It has filters as the Slurm collector's has, and would give a configuration of nothing."""
+    old = tmp_path / "old.yml"
+    old.write_text(KUBERNETES)
+    result = CliRunner().invoke(command, [str(old)])
+    assert result.exit_code == 1
+    assert "auditor-kubernetes-collector" in result.output
+
+
+def test_an_epilog_collectors_file_becomes_a_source_of_sacct(tmp_path: Path):
+    """scontrol's names become sacct's columns; what has none is named, as is the time to set."""
+    old = tmp_path / "old.yml"
+    old.write_text(EPILOG)
+    result = CliRunner().invoke(command, [str(old)])
+    assert result.exit_code == 0, result.output
+    config = parse(result.stdout, find_plugin)
+    (source,) = config.sources
+    assert (config.auditor.url, source.record_prefix) == (
+        "http://auditor.example.org:8001",
+        "slurm",
+    )
+    given = yaml.safe_load(result.stdout)["sources"][0]["mapping"]
+    assert given["meta"]["site_id"] == {"value": "SITE"}
+    assert list(given["components"])[:2] == ["Memory", "Cores"]
+    cores = given["components"]["Cores"]
+    assert (cores["field"], cores["only_if"]["field"]) == ("AllocCPUS", "Partition")
+    assert cores["scores"]["HEPSPEC"][0]["only_if"]["field"] == "User"
+    assert "# - MinMemoryNode: of scontrol" in result.stdout
+    assert "set `since`" in result.stdout
+
+
+@pytest.mark.parametrize("text", [HTCONDOR, SLURM, EPILOG], ids=["htcondor", "slurm", "epilog"])
+def test_the_output_is_the_same_in_every_run(text: str, tmp_path: Path):
+    """So that it can be compared, and kept under version control."""
+    old = tmp_path / "old.yml"
+    old.write_text(text)
+    program = [sys.executable, "-m", "collector", "import-config", str(old)]
+    outputs = {
+        subprocess.run(
+            program, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(outputs) == 1

@@ -1,5 +1,6 @@
 """A site that comes from the existing collector gets the same records from its own rules."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from collector.config import mapping_of, parse
+from collector.job import Job
 from collector.record import Record
 from collector.source import find_plugin
 from collector_htcondor.import_config import convert, differences
@@ -110,3 +112,20 @@ def test_another_file_is_refused():
     """With what is missing."""
     with pytest.raises(ValueError, match="components and meta are missing"):
         convert({"record_prefix": "x"})
+
+
+def test_a_job_without_a_slot_is_accounted_as_by_our_defaults(old: dict[str, Any]):
+    """Local, parallel and grid universe have no CpusProvisioned; theirs drops them one by one."""
+    section = parse(yaml.safe_dump(convert(old), sort_keys=False), find_plugin).sources[0]
+    bare = HTCondorSection(name="x", plugin="htcondor", record_prefix="x")
+    ours, default = (mapping_of(one, find_plugin("htcondor")) for one in (section, bare))
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for more in ({}, {"RequestCpus": 4, "MaxHosts": 2, "RequestMemory": 100}):
+        fields: dict[str, str | int | float] = {"Owner": "alice", "ScheddName": "ap1", **more}
+        job = Job("a#1.0#1", start, start, fields, b"", "")
+        found, expected = (
+            {one.name: one.amount for one in mapping.record(job).components}
+            for mapping in (ours, default)
+        )
+        assert found["Cores"] == expected["Cores"]
+        assert found.get("Memory") == expected.get("Memory")

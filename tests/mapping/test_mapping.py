@@ -361,10 +361,10 @@ def test_a_removed_key_is_not_brought_back_by_each_entry():
 
 @pytest.mark.parametrize(
     "rule",
-    ["'m*': {field: C}", "m: {field: C, item: '*'}", "'*': [{field: C, item: '*'}]", "'*': C"],
+    ["'m*': {field: C}", "m: {field: C, item: '*'}", "'*': [{field: C, item: '*'}, C]", "'*': C"],
 )
 def test_a_star_goes_with_a_star(rule: str):
-    """In the key and in `item`, of one rule."""
+    """In the key and in `item`, of each of its rules."""
     with pytest.raises(ValueError, match=r"item: '\*' goes with a meta key that has one"):
         Mapping(section_of(f"{{meta: {{{rule}}}}}"), "p")
 

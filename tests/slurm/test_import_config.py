@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from collector.config import mapping_of, parse
+from collector.job import Job
 from collector.record import Record
 from collector.source import find_plugin
 from collector_slurm.import_config import DONE, convert, database, differences, go_on
@@ -91,6 +92,23 @@ def test_the_records_are_those_of_the_old_collector(tmp_path: Path):
     assert {record.meta["site_id"][0] for record in records.values() if record.meta} == {
         "ours",
         "others",
+    }
+
+
+def test_each_entry_of_a_comment_is_kept():
+    """As the old collector takes all of them: headnode, and whatever a site's ARC adds."""
+    section = parse(yaml.safe_dump(convert(yaml.safe_load(OLD)), sort_keys=False), find_plugin)
+    mapping = mapping_of(section.sources[0], SlurmSource)
+    comment = "{'headnode': 'ce1', 'voms': '/atlas', 'subject': '/CN=x', 'issuer': 'https://i'}"
+    fields: dict[str, str | int | float] = {"User": "u", "Group": "g", "Comment": comment}
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    meta = mapping.record(Job("1", start, start, fields, b"", "")).meta
+    assert meta is not None
+    assert {key: meta[key] for key in ("headnode", "voms", "subject", "issuer")} == {
+        "headnode": ["ce1"],
+        "voms": ["/atlas"],
+        "subject": ["/CN=x"],
+        "issuer": ["https://i"],
     }
 
 
