@@ -23,6 +23,7 @@ import msgspec
 from collector.source import (
     Batch,
     Context,
+    Filtered,
     Finding,
     Job,
     Lag,
@@ -117,8 +118,8 @@ class JobcompLog:
         while some := list(islice(selected, _BATCH_ENTRIES)):
             yield _batch_of(some)
 
-    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
-        """Makes a job of `Job.raw`, and refuses `Unreadable.raw` once more."""
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable | Filtered:
+        """Makes a job of `Job.raw`; and of `Unreadable.raw`, if what it holds can be read now."""
         return guarded(self._parse, raw, where)
 
     def check(self) -> Iterator[Finding]:
@@ -233,9 +234,14 @@ class JobcompLog:
         lines = lines_of(part, position)
         return entries_of(lines, position, final=part.final, cuts=self._writer.cuts_lines)
 
-    def _parse(self, raw: bytes, where: str) -> Job:
-        line = msgspec.json.decode(raw, type=Line)
+    def _parse(self, raw: bytes, where: str) -> Job | Filtered:
+        if raw.startswith(b"{"):
+            line = msgspec.json.decode(raw, type=Line)
+        else:  # an entry of the log that could not be read then; it may be now
+            line = Line(raw.decode("utf-8", "replace"), 0)
         values = values_of(line.text)
+        if reason := self._lines.left_out(values):
+            return Filtered(reason)
         times = self._lines.times(values, line.after, self._now())
         return self._lines.job(line, values, times, where)
 

@@ -12,6 +12,7 @@ from collector.source import (
     Batch,
     Checkpoint,
     Context,
+    Filtered,
     Finding,
     Job,
     Lag,
@@ -118,7 +119,7 @@ class SlurmSource(Source):
         """The cluster of a job's id; see `Source.scheduler_of`."""
         return self.section.identity().cluster_of(job_id)
 
-    def parse(self, raw: bytes, where: str) -> Job | Unreadable:
+    def parse(self, raw: bytes, where: str) -> Job | Unreadable | Filtered:
         """Makes a job of the raw text of one; see `Source.parse`."""
         return self._reader().parse(raw, where)
 

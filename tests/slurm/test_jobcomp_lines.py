@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collector.source import Batch, Lag, Unreadable
+from collector.source import Batch, Filtered, Job, Lag, Unreadable
 from collector_slurm.source import SlurmSource
 from tests.slurm.log_lines import line
 from tests.slurm.standin import jobs, quiet, source
@@ -99,3 +99,16 @@ def test_a_forged_end_does_not_change_what_comes_after(tmp_path: Path):
     batches: list[Batch] = list(over(path).poll(None))
     assert list(jobs(batches)) == ["7", "9", "7-1767267000"]
     assert batches[-1].checkpoint["ended"] <= path.stat().st_mtime + 1
+
+
+def test_a_line_that_an_older_release_rejected_comes_home_by_a_retry(tmp_path: Path):
+    """All lines of a site with an Active Directory were: they are kept as they are in the log."""
+    text = line(1, TEN, ELEVEN, GroupId="domain users(60513)")
+    job = over(tmp_path / "log").parse(text.encode(), "/var/log/jobcomp.log:0")
+    assert isinstance(job, Job)
+    assert (job.id, job.fields["Group"]) == ("1", "domain users")
+    assert job.stop_at == datetime(2026, 1, 1, 11, tzinfo=UTC)
+    again = over(tmp_path / "log").parse(bytes(job.raw), job.where)
+    assert again == job
+    left_out = over(tmp_path / "log", groups=["staff"]).parse(text.encode(), "")
+    assert left_out == Filtered("not in groups")
