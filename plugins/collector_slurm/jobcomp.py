@@ -35,7 +35,7 @@ from collector_slurm.jobcomp_check import findings
 from collector_slurm.jobcomp_checkpoint import UNPACKED, First, JobcompCheckpoint
 from collector_slurm.jobcomp_lines import Line, Lines, is_first, remember
 from collector_slurm.jobcomp_period import Period, Taken
-from collector_slurm.jobcomp_repeats import FirstLine, first_lines, repeated_in
+from collector_slurm.jobcomp_repeats import FirstLine, first_lines, numbers_before, repeated_in
 from collector_slurm.jobcomp_text import Entry, end_of_line, entries_of, values_of
 from collector_slurm.jobcomp_writer import Writer
 from collector_slurm.rotation import Part, RotatedLog, lines_of
@@ -61,7 +61,10 @@ class JobcompLog:
         """Reads what was added since the checkpoint; see `Source.poll`."""
         self._writer.forget()
         at, files = checkpoint or JobcompCheckpoint(), self._log.files()
-        at.take_over(files.parts)
+        if at.positions is None:
+            at.take_over(files.parts)
+            for number in numbers_before(files.parts, at):
+                at.numbers.add(number)
         if at.head and at.head not in {part.head for part in files.parts}:
             self._warn_of_a_gap(at.head, at.position)
         problems = list(files.problems)

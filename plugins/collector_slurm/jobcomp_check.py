@@ -59,8 +59,8 @@ def findings(
             f"{rejected.total()} of the last {len(last)} lines would be rejected: {reasons}; the "
             f"first is {example}"
         )
-        every = rejected.total() == len(last)
-        yield Finding.error(text) if every else Finding.warning(text)
+        most = rejected.total() > len(last) / 2
+        yield Finding.error(text) if most else Finding.warning(text)
     if numbers:
         yield Finding.warning(
             f"of the last {len(last)} lines, {numbers['User']} have no name of their user and "

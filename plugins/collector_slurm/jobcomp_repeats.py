@@ -8,11 +8,12 @@ ranges), and for a number that comes again the log is searched for the first lin
 
 import contextlib
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterator
 
 import msgspec
 
 from collector.source import SourceError
+from collector_slurm.jobcomp_checkpoint import UNPACKED, JobcompCheckpoint
 from collector_slurm.jobcomp_text import Entry, values_of
 from collector_slurm.rotation import Part, lines_of
 
@@ -70,3 +71,23 @@ def first_lines(
         if part.head == current.head:
             break
     return found
+
+
+def numbers_before(parts: list[Part], at: JobcompCheckpoint) -> Iterator[int]:
+    """The numbers of the jobs that were read: for a checkpoint of a release that did not keep them.
+
+    Args:
+        parts: the files of the log, oldest first.
+        at: how far each of them was read.
+    """
+    for part in parts:
+        end = (at.positions or {}).get(part.head, 0)
+        position = 0
+        with contextlib.suppress(SourceError):  # what cannot be read is reported where it is read
+            for line in lines_of(part, 0):
+                position += len(line)
+                if end != UNPACKED and position > end:
+                    break
+                number = number_of(line)
+                if number is not None:
+                    yield number

@@ -62,6 +62,17 @@ def test_the_second_run_is_known_in_a_later_poll(tmp_path: Path):
         assert [job.id for job in jobs] == [run]
 
 
+def test_the_second_run_is_known_after_an_upgrade(tmp_path: Path):
+    """A release that kept no numbers has read the first line: the log is searched for them once."""
+    path = tmp_path / "log"
+    path.write_text(FIRST + BETWEEN)
+    _, checkpoint = found(over(path))
+    old = {key: checkpoint[key] for key in ("mode", "head", "position", "ended", "firsts")}
+    with path.open("a") as file:
+        file.write(SECOND)
+    assert [job.id for job in found(over(path), old)[0]] == [IDS[2]]
+
+
 def test_a_log_that_is_read_twice_gives_the_same_ids(tmp_path: Path):
     """Somebody joined the archives: every line is there again, behind another first line."""
     path = tmp_path / "log"

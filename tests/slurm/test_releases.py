@@ -16,7 +16,13 @@ RELEASES = {"bullseye": (20, 11), "bookworm": (22, 5), "trixie": (24, 11), "test
 """Debian's suite → the oldest Slurm that it may have."""
 
 
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(suite, marks=[pytest.mark.nightly] if suite == "bookworm" else [])
+        for suite in RELEASES  # bookworm's Slurm is often this machine's: see test_cluster.py
+    ],
+)
 def suite(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
