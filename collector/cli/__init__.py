@@ -19,6 +19,7 @@ _COMMANDS = {
     "backfill": ("collector.cli.backfill", "Account a past period, once."),
     "collect-job": ("collector.cli.collect_job", "Put one ended job into the outbox (epilog)."),
     "explain": ("collector.cli.explain", "Explain what becomes of a job, step by step."),
+    "capture": ("collector.cli.capture", "Make a test case of real jobs, without their names."),
     "rejected": ("collector.cli.rejected", "List, show, retry or drop what was rejected."),
     "outbox": ("collector.cli.outbox", "List, flush, export or import what waits."),
     "reconcile": ("collector.cli.reconcile", "Compare a source with what the Auditor holds."),

@@ -111,4 +111,4 @@ def plain_words(message: str) -> str:
         ("`null`", "nothing"),
     ):
         message = message.replace(theirs, ours)
-    return message.replace("Expected", "expected")
+    return re.sub(r"(?<=\d)\.0\b", "", message.replace("Expected", "expected"))

@@ -324,14 +324,14 @@ def _advice(node: yaml.ScalarNode, value: Any, to: Any, message: str) -> str:
                 return str(error)
         return plain_words(message) + f"; {node.value} is not in quotes: write '{node.value}'"
     if is_text and _bare(to) in (int, float):
-        shown = f", not {value!r}"
+        expected = f"{_named((to,))}, not {value!r}"
         if node.style is not None and isinstance(_number(value), int | float):
-            return plain_words(message) + f"{shown}; write {value} without quotes"
+            return f"expected {expected}; write {value} without quotes"
         if isinstance(_number(value.replace(",", ".")), int | float):
-            return plain_words(message) + f"{shown}; write {value.replace(',', '.')}"
-        if isinstance(_number(value.rstrip("smhdkKMGTBi ")), int | float):
-            return plain_words(message) + f"{shown}; it is given without a unit"
-        return plain_words(message) + shown
+            return f"expected {expected}; write {value.replace(',', '.')}"
+        if isinstance(_number(number := value.rstrip("smhdkKMGTBi ")), int | float):
+            return f"expected {expected}; write {number}, without a unit"
+        return f"expected {expected}"
     if is_text and node.style is not None and _bare(to) is bool:
         return plain_words(message) + f"; write {value} without quotes"
     return plain_words(message)

@@ -22,6 +22,7 @@ import msgspec
 
 from collector.config import SourceSection
 from collector.config.load import FIELD_NAMES
+from collector.config.mistakes import did_you_mean
 from collector.job import Job, Value
 from collector.logs import Log
 
@@ -374,6 +375,8 @@ def find_plugin(name: str) -> type[Source]:
         if not (isinstance(plugin, type) and issubclass(plugin, Source)):
             raise TypeError(f"plugin {name!r}: {point.value} is not a subclass of Source")
         return plugin
+    installed = installed_plugins()
+    hint = did_you_mean(name, installed)
     raise UnknownPluginError(
-        f"no source plugin {name!r} is installed; installed are: {', '.join(installed_plugins())}"
+        f"no source plugin {name!r} is installed; installed are: {', '.join(installed)}{hint}"
     )

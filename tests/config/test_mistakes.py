@@ -38,11 +38,11 @@ def rules(text: str) -> str:
         (
             "sources:\n  - name: a\n    plugin: condor\n    record_prefix: a\n    history: /h\n",
             "line 3: sources[0].plugin: ",
-            ["'condor'", "installed are: htcondor, slurm"],
+            ["'condor'", "installed are: htcondor, slurm", 'did you mean "htcondor"?'],
         ),
         (f"{HEAD}auditor:\n  url: host:8000\n", "line 6: auditor.url: ", ["http://127.0.0.1:8000"]),
         (f"{HEAD}auditor: {{url: 'http://h:port'}}", "line 5: auditor.url: ", ["https://host:"]),
-        (f"{HEAD}{TAIL}sender: {{interval_s: 10s}}", "line 7: sender.interval_s: ", ["a unit"]),
+        (f"{HEAD}{TAIL}sender: {{interval_s: 10s}}", "line 7: sender.interval_s: ", ["write 10,"]),
         (f"{HEAD}{TAIL}sender: {{interval_s: '10'}}", "line 7: sender.interval_s: ", ["write 10"]),
         (of_source("interval_s: -5"), "line 5: sources[0].interval_s: ", ["> 0"]),
         (of_source("interval_s: 1_000"), "line 5: sources[0].interval_s: ", ["write 1000"]),
