@@ -34,6 +34,20 @@ from collector.cli.options import CONTEXT
     type=click.Path(exists=True, path_type=Path),
     help="The CA of the clients; one without its certificate is turned away.",
 )
+@click.option(
+    "--roles",
+    "roles_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML file of who may do what, by common name: write_access_cn, read_access_cn, "
+    "monitoring_role_cn; needs --tls-….",
+)
+@click.option(
+    "--host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name under which this server is reached, beside the machine's; may be repeated.",
+)
 def command(
     db: Path,
     listen: str,
@@ -42,6 +56,8 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_ca: Path | None,
+    roles_path: Path | None,
+    hosts: tuple[str, ...],
 ) -> None:
     """Run an Auditor that keeps its records in one SQLite file.
 
@@ -53,7 +69,8 @@ def command(
       auditor-collector serve-auditor --db auditor.db --listen 127.0.0.1:8000
     """
     try:
-        from collector.embedded.server import Tls, serve  # noqa: PLC0415 - an extra, and heavy
+        from collector.embedded.access import read_roles  # noqa: PLC0415 - an extra, and heavy
+        from collector.embedded.server import Tls, serve  # noqa: PLC0415 - likewise
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"the embedded Auditor needs {error.name}; "
@@ -64,6 +81,8 @@ def command(
         if not (tls_cert and tls_key and tls_ca):
             raise click.UsageError("--tls-cert, --tls-key and --tls-ca belong together")
         tls = Tls(tls_cert, tls_key, tls_ca)
+    elif roles_path:
+        raise click.UsageError("--roles needs --tls-cert, --tls-key and --tls-ca")
     try:
         serve(
             db,
@@ -71,6 +90,8 @@ def command(
             lambda url: click.echo(f"listening on {url}"),
             ignore_record_exists_error=ignore_record_exists_error,
             tls=tls,
+            hosts=hosts,
+            roles=None if roles_path is None else read_roles(roles_path),
         )
     except (OSError, ValueError, sqlite3.Error) as error:
         raise click.ClickException(f"cannot serve {db} on {listen}: {error}") from error

@@ -24,6 +24,8 @@ from collector.embedded.intake import Instant, check_name
 from collector.embedded.store import OPEN
 
 _DEPTH_LIMIT = 5
+_CONDITIONS_LIMIT = 500
+"""SQLite takes about a thousand in one statement."""
 _FIELDS = (
     "record_id",
     "start_time",
@@ -95,6 +97,10 @@ def parse(query_string: str) -> Selection:
     narrowed = bool(conditions)
     for key, operators in _mapping(tree.get("meta", {}), "a map").items():
         _add_meta(add, _name(key), _mapping(operators, "struct MetaOperator"), narrowed=narrowed)
+    if len(conditions) > _CONDITIONS_LIMIT:
+        raise BadQueryError(
+            f"{len(conditions)} conditions; this Auditor takes at most {_CONDITIONS_LIMIT}"
+        )
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     limit = ""
     if "limit" in tree:

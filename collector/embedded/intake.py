@@ -16,6 +16,9 @@ from collector.record import NAME_LIMIT_GRAPHEMES, count_graphemes
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+LAST_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC) - _EPOCH) // timedelta(microseconds=1)
+"""The first and the last instant that can be written with four digits of the year."""
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(?:\.(\d+))? ?(?:[Zz]|([+-])(\d\d):?(\d\d))",
     re.ASCII,
@@ -49,6 +52,8 @@ class Instant:
                 raise ValueError("input is out of range")
             offset_us = (int(hours) * 60 + int(minutes)) * 60_000_000
             self.us -= offset_us if sign == "+" else -offset_us
+        if not FIRST_US <= self.us <= LAST_US:  # by its zone, or its leap second
+            raise ValueError("input is out of range")
 
 
 class NewScore(msgspec.Struct):

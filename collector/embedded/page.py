@@ -15,6 +15,7 @@ from html import escape
 import msgspec
 
 from collector.embedded import charts
+from collector.embedded.intake import FIRST_US, LAST_US
 from collector.embedded.store import OPEN, Store
 
 _DAY_US = 86_400_000_000
@@ -109,7 +110,8 @@ def render(store: Store, asked: Mapping[str, str]) -> str:
 
 def _period(asked: Mapping[str, str], latest_us: int | None) -> Period:
     last = _asked_date(asked, "until") or _date(latest_us or 0)
-    first = _asked_date(asked, "since") or last - timedelta(days=_DEFAULT_DAYS - 1)
+    before = max(date.min.toordinal(), last.toordinal() - _DEFAULT_DAYS + 1)
+    first = _asked_date(asked, "since") or date.fromordinal(before)
     if first > last:
         raise ValueError(f"since {first} is after until {last}")
     return Period(first, last)
@@ -231,7 +233,8 @@ def _us(day: date) -> int:
 
 
 def _date(instant_us: int) -> date:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant_us)).date()
+    within_us = max(FIRST_US, min(instant_us, LAST_US))
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=within_us)).date()
 
 
 _STYLE = """

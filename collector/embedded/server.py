@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ from starlette.types import ASGIApp
 
 from collector.auditor.protocol import BODY_LIMIT_BYTES
 from collector.embedded import filters, intake, page
+from collector.embedded.access import Guard, Roles
+from collector.embedded.connections import CONNECTIONS, Connection
 from collector.embedded.exposition import CONTENT_TYPE, Exposition
 from collector.embedded.store import ConflictError, Store
 
@@ -69,10 +71,17 @@ class Tls(msgspec.Struct, frozen=True):
 class Auditor:
     """The routes of an Auditor, over a store."""
 
-    def __init__(self, store: Store, *, ignore_record_exists_error: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        ignore_record_exists_error: bool = False,
+        hosts: Iterable[str] = (),
+        roles: Roles | None = None,
+    ) -> None:
         self._store = store
         self._ignore_record_exists_error = ignore_record_exists_error
-        self.app = Exposition(self._routes(), store)
+        self.app = Exposition(Guard(self._routes(), hosts, roles), store)
 
     def _routes(self) -> Starlette:
         app = Starlette(
@@ -99,7 +108,7 @@ class Auditor:
         """Shows what is stored."""
         try:
             text = await run_in_threadpool(page.render, self._store, request.query_params)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             return PlainTextResponse(str(error), 400)
         return HTMLResponse(text, headers=_PAGE_HEADERS)
 
@@ -155,7 +164,9 @@ class Auditor:
         except filters.BadQueryError as error:
             return JSONResponse({"error": str(error)}, 400)
         chunks = self._store.select(selection.sql, selection.values)
-        return StreamingResponse(_in_threads(chunks), media_type="application/json")
+        # The first piece before the head: what the file refuses is then answered as such.
+        first = await run_in_threadpool(next, chunks, b"")
+        return StreamingResponse(_in_threads(first, chunks), media_type="application/json")
 
     async def single(self, request: Request) -> Response:
         """Reads one record."""
@@ -211,6 +222,8 @@ def serve(
     *,
     ignore_record_exists_error: bool = False,
     tls: Tls | None = None,
+    hosts: Iterable[str] = (),
+    roles: Roles | None = None,
 ) -> None:
     """Runs an embedded Auditor until SIGTERM or SIGINT.
 
@@ -220,9 +233,16 @@ def serve(
         ready: called with the address, when connections are accepted.
         ignore_record_exists_error: as the server's option of that name.
         tls: talk TLS, and only to clients with a certificate of this CA.
+        hosts: names of this server, beside those of the machine.
+        roles: what each client may do; needs `tls`.
     """
     with bind(listen) as listening, contextlib.closing(Store(db)) as store:
-        auditor = Auditor(store, ignore_record_exists_error=ignore_record_exists_error)
+        auditor = Auditor(
+            store,
+            ignore_record_exists_error=ignore_record_exists_error,
+            hosts=hosts,
+            roles=roles,
+        )
         server = _Server(configuration(auditor.app, tls))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.end)
@@ -280,7 +300,8 @@ def configuration(app: ASGIApp, tls: Tls | None = None) -> uvicorn.Config:
         }
     return uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
+        limit_concurrency=CONNECTIONS,
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -328,9 +349,11 @@ def _decoded(decode: Callable[[bytes], T], body: bytes) -> T:
         raise HTTPException(400, f"Json deserialize error: {error}") from error
 
 
-async def _in_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _in_threads(first: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Reads each chunk on a thread; a reader that goes away closes the file at once."""
     try:
+        if first:
+            yield first
         while chunk := await run_in_threadpool(next, chunks, b""):
             yield chunk
     finally:

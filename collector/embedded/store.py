@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from collector.embedded.intake import NewRecord, NewStopTime
+from collector.embedded.intake import FIRST_US, LAST_US, NewRecord, NewStopTime
 from collector.record import instant_text
 
 OPEN = 2**63 - 1
@@ -212,4 +212,6 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _text(instant_us: int) -> str:
-    return instant_text(_EPOCH + timedelta(microseconds=instant_us))
+    # A file of before may hold instants that cannot be written; they are shown as the nearest one.
+    within_us = max(FIRST_US, min(instant_us, LAST_US))
+    return instant_text(_EPOCH + timedelta(microseconds=within_us))
