@@ -199,7 +199,7 @@ def raise_for_answer(request: Request, answer: Answer) -> None:
             words=words,
             retry_after_s=_retry_after_s(answer.headers),
         )
-    meaning, text = _meaning(status)
+    meaning, text = _meaning(status, request.method)
     raise meaning(f"{what} was answered with {status}, {text}", status=status, words=words)
 
 
@@ -227,13 +227,17 @@ def _meaning_of_later(status: int) -> type[UnavailableError] | None:
     return None
 
 
-def _meaning(status: int) -> tuple[type[AuditorError], str]:
+def _meaning(status: int, method: str) -> tuple[type[AuditorError], str]:
     if status == 400:  # noqa: PLR2004
         return RefusedError, "the Auditor refuses this"
     if status == 413:  # noqa: PLR2004
         return TooLargeError, f"the Auditor reads at most {BODY_LIMIT_BYTES} bytes"
     if status in {401, 403}:
-        return ForbiddenError, "this client may not do this; see its certificate"
+        right = "read_access_cn" if method == "GET" else "write_access_cn"
+        return ForbiddenError, (
+            "this client may not do this; if the Auditor has roles, the common name of its "
+            f"certificate belongs into {right}"
+        )
     if status in {407, 511}:
         return ForbiddenError, "a proxy on the way asks for a login"
     if status in {404, 405} or 300 <= status < 400:  # noqa: PLR2004

@@ -1,7 +1,8 @@
 """A fault-injecting Auditor: real sockets in front of a real one, misbehaving by script.
 
 It forwards every request to the Auditor behind it, unless its script says otherwise for this one.
-What was forwarded was carried out; what the client is told about it is the script's business.
+What was forwarded was carried out; what the client hears of it is the script's business. With
+`rights` it forbids what a real Auditor forbids to a client of that role.
 """
 
 import contextlib
@@ -41,6 +42,7 @@ class Answer:
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    """An empty one is left out: without a length, the connection ends after the body."""
 
 
 @dataclass
@@ -62,7 +64,19 @@ class Warn:
     """A conflict is answered as with `ignore_record_exists_error`: 200, and nothing stored."""
 
 
-Fault = Answer | Cut | Slow | Warn | None
+@dataclass
+class Stall:
+    """The request is not forwarded, and not answered: after these seconds the connection ends."""
+
+    seconds: float
+
+
+@dataclass
+class Stripped:
+    """The request is forwarded; a proxy strips the length of its answer."""
+
+
+Fault = Answer | Cut | Slow | Warn | Stall | Stripped | None
 Script = Callable[[Request], Fault]
 
 
@@ -78,6 +92,8 @@ class FaultyAuditor(ThreadingHTTPServer):
         self.behind = behind
         self._tls = tls
         self.script: Script = lambda _request: None
+        self.rights: frozenset[str] | None = None
+        """Of read and write, what the client's role may do; None: there are no roles."""
         self.requests: list[Request] = []
         self.faults = 0
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
@@ -126,11 +142,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(request)
         fault = self.server.script(request)
         self.server.faults += fault is not None
+        if fault is None and not self._may(request):
+            self._answer(403, b"Insufficient permissions", {})
+            return
         match fault:
             case Answer(status, body, headers):
                 self._answer(status, body, headers)
                 return
             case Cut("before"):
+                self._reset()
+                return
+            case Stall(seconds):
+                time.sleep(seconds)
                 self._reset()
                 return
         try:
@@ -148,6 +171,12 @@ class _Handler(BaseHTTPRequestHandler):
             case Slow(seconds):
                 time.sleep(seconds)
                 self._answer(status, body, headers)
+            case Stripped():
+                self.send_response_only(status)
+                self.send_header("connection", "close")
+                self.end_headers()
+                self.wfile.write(body)
+                self.close_connection = True
             case Warn() if body == b"RECORD_EXISTS":
                 self._answer(
                     200, b'{"warning": "One or more records already exist, but it was ignored"}', {}
@@ -156,6 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(status, body, headers)
 
     do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def _may(self, request: Request) -> bool:
+        """As a real Auditor with roles, which forbids everybody to ask for its health."""
+        if self.server.rights is None:
+            return True
+        right = "read" if request.method == "GET" else "write"
+        return right in self.server.rights and request.kind != "GET /health_check"
 
     def _forward(self, request: Request) -> tuple[int, bytes, dict[str, str]]:
         behind = http.client.HTTPConnection(urlsplit(self.server.behind).netloc, timeout=30)
@@ -168,7 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response_only(status)
         for name, value in {"content-length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
+            if value:
+                self.send_header(name, value)
+        self.close_connection |= not headers.get("content-length", "0")
         self.end_headers()
         self.wfile.write(body)
 

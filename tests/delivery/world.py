@@ -56,6 +56,16 @@ class World:
     def __post_init__(self) -> None:
         self.restart_sender()
 
+    @property
+    def rights(self) -> frozenset[str] | None:
+        """Of read and write, what the sender's role may do; None: there are no roles."""
+        return self.auditor.rights
+
+    @property
+    def reads(self) -> bool:
+        """Whether the sender may read."""
+        return self.rights is None or "read" in self.rights
+
     def now(self) -> datetime:
         return self.time
 

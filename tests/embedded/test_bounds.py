@@ -5,7 +5,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def connected(url: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10)
 
 
-def post(url: str, record: dict[str, object], method: str = "POST") -> int:
+def post(url: str, record: Mapping[str, object], method: str = "POST") -> int:
     return httpx.request(method, f"{url}/record", json=record).status_code
 
 
