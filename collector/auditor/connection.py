@@ -12,7 +12,6 @@ that are given.
 """
 
 import contextlib
-import hashlib
 import ssl
 import time
 import urllib.request
@@ -117,7 +116,7 @@ class Connection:
             body = bytearray()
             for chunk in chunks:
                 protocol.add(body, chunk)
-        answer = Answer(answer.status, answer.headers, bytes(body), answer.peer)
+        answer = Answer(answer.status, answer.headers, bytes(body))
         protocol.raise_for_answer(request, answer)
         return answer
 
@@ -136,7 +135,7 @@ class Connection:
                     body = bytearray()
                     for chunk in chunks:
                         protocol.add(body, chunk)
-                    answer = Answer(answer.status, answer.headers, bytes(body), answer.peer)
+                    answer = Answer(answer.status, answer.headers, bytes(body))
             protocol.raise_for_answer(request, answer)
             yield answer, _with_typed_errors(request, chunks), deadline
 
@@ -166,9 +165,7 @@ class Connection:
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in response.headers
             }
-            stream = response.extensions.get("network_stream")
-            peer = stream.get_extra_info("peer") if stream is not None else None
-            yield Answer(response.status, headers, b"", peer or ""), response.iter_stream()
+            yield Answer(response.status, headers), response.iter_stream()
 
 
 @contextlib.contextmanager
@@ -271,7 +268,6 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream, tls: Tls | None) -> None:
         self._inner = inner
         self._tls = tls
-        self._peer: str | None = None
 
     def read(self, max_bytes: int, timeout: Any = None) -> bytes:
         return self._inner.read(max_bytes, timeout.left_s())
@@ -292,20 +288,4 @@ class _Stream(httpcore.NetworkStream):
         return _Stream(self._inner.start_tls(context, server_hostname, timeout.left_s()), self._tls)
 
     def get_extra_info(self, info: str) -> Any:
-        if info != "peer":
-            return self._inner.get_extra_info(info)
-        if self._peer is None:
-            self._peer = _peer_of(self._inner)
-        return self._peer
-
-
-def _peer_of(stream: httpcore.NetworkStream) -> str:
-    try:
-        host, port = stream.get_extra_info("server_addr")[:2]
-    except (OSError, TypeError):  # closed by the peer meanwhile
-        return ""
-    tls = stream.get_extra_info("ssl_object")
-    if tls is None:
-        return f"{host}:{port}"
-    certificate = tls.getpeercert(True)
-    return f"{host}:{port} {hashlib.sha256(certificate or b'').hexdigest()}"
+        return self._inner.get_extra_info(info)

@@ -99,8 +99,6 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     """By name in lower case."""
     body: bytes = b""
-    peer: str = ""
-    """Which server gave it: its network address and, with TLS, the hash of its certificate."""
 
     @property
     def framed(self) -> bool:

@@ -1,7 +1,7 @@
 """One batch under way: narrowed down until what is refused, or there already, stands alone.
 
 An answer to a bulk insert is about the batch, all or nothing. A batch that is refused is cut in
-halves, widest first, until the guilty records are alone; the others are stored on the way. So n
+halves, in order, until the guilty records are alone; the others are stored on the way. So n
 records with one guilty one among them cost about 2·log₂ n requests. A record that was refused
 before is sent by itself, so that the others are not held up for it again.
 """
@@ -73,18 +73,16 @@ class Narrowing:
         """Sends stop times, several at the same time; what is not there is inserted whole."""
         missing: list[Waiting] = []
         done: list[Waiting] = []
-        peer = ""
         for waiting, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
-            if isinstance(answer, str):
+            if answer is None:
                 done.append(waiting)
-                peer = answer
             elif isinstance(answer, UnknownRecordError):
                 missing.append(waiting)
             elif isinstance(answer, RefusedError | UnexpectedError):
                 self.refused.append((waiting, answer))
         if done:
             if not (missing or self._believed):  # "unknown" is what only an Auditor answers
-                self._proof.of_update(done[-1], peer)
+                self._proof.of_update(done[-1])
             self._believed = self.stored = True
             self._verdicts.extend(Verdict(waiting, Outcome.STOP_SENT) for waiting in done)
             if self.refused:
@@ -105,7 +103,7 @@ class Narrowing:
         while self._groups:
             group, search = self._groups.popleft()
             try:
-                peer = self._post(group)
+                self._post(group)
             except RecordExistsError as error:
                 self._believed = True
                 self._there_already(group, search, error)
@@ -135,7 +133,7 @@ class Narrowing:
                 self._sent(group)
             else:
                 if not self._believed:
-                    self._proof.of_insert(group[-1], peer)
+                    self._proof.of_insert(group[-1])
                 self._sent(group)
             if self.fruitless is not None:
                 return
@@ -146,15 +144,11 @@ class Narrowing:
             self._takes_others = self._proof.takes_others()
         return self._takes_others
 
-    def _post(self, group: Sequence[Waiting]) -> str:
-        """Sends a group; returns who took it."""
+    def _post(self, group: Sequence[Waiting]) -> None:
         timeout_s = self._pace.timeout_s(len(group))
         began = time.monotonic()
-        answer = self._client.bulk_insert_encoded(
-            [waiting.body for waiting in group], timeout_s=timeout_s
-        )
+        self._client.bulk_insert_encoded([waiting.body for waiting in group], timeout_s=timeout_s)
         self._pace.answered(len(group), time.monotonic() - began)
-        return answer.peer
 
     def _sent(self, group: Sequence[Waiting]) -> None:
         self._believed = self.stored = True
@@ -171,14 +165,13 @@ class Narrowing:
         self._refusals += 1
         if self._refusals >= _FRUITLESS_REQUESTS and not (self.stored or self.takes_others()):
             self.fruitless = error
-            self.refused.extend((waiting, error) for left, _ in self._groups for waiting in left)
 
     def _halve(self, group: Sequence[Waiting], search: Search) -> bool:
         """Whether there are two halves to go on with."""
         if len(group) == 1:
             return False
         middle = len(group) // 2
-        self._groups.extend([(group[:middle], search), (group[middle:], search)])
+        self._groups.extendleft([(group[middle:], search), (group[:middle], search)])
         return True
 
     def _there_already(
@@ -240,13 +233,12 @@ class Narrowing:
             self.updates(to_update)
         return rest
 
-    def _update(self, waiting: Waiting) -> str | AuditorError:
-        """Sends a stop time; who took it, or why nobody did."""
+    def _update(self, waiting: Waiting) -> AuditorError | None:
         if self._trouble is not None:
             return self._trouble
         assert waiting.stop_time is not None  # only a stop time makes an update
         try:
-            return self._client.update_stop_time(waiting.record_id, waiting.stop_time).peer
+            self._client.update_stop_time(waiting.record_id, waiting.stop_time)
         except (UnknownRecordError, RefusedError, UnexpectedError) as error:
             return error
         except UnprovenError as error:
@@ -254,14 +246,15 @@ class Narrowing:
         except AuditorError as error:
             self._trouble = error
             return error
+        return None
 
-    def _ask_for_update(self, waiting: Waiting, unproven: UnprovenError) -> str | AuditorError:
+    def _ask_for_update(self, waiting: Waiting, unproven: UnprovenError) -> AuditorError | None:
         try:
             self._proof.of_update(waiting)
         except AuditorError as error:
             self._trouble = unproven if isinstance(error, UnprovenError) else error
             return self._trouble
-        return ""
+        return None
 
     def _check_health(self) -> None:
         """Once for a batch: a refusal counts only from an Auditor that is well.

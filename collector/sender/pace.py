@@ -1,8 +1,9 @@
 """How much is sent at a time: less after time-outs, more again when answers are quick.
 
 A batch that is not answered in time is halved for the next try, down to single records; a single
-record gets up to twice the time. Each batch that is answered within a quarter of the time-out
-doubles the next one. So an Auditor, or a proxy before it, that needs long for a record gets as many
+record gets up to twice the time. When as much as failed was answered, each batch within a quarter
+of the time-out, the next one is doubled: not before, so that one slow record among many is found in
+log₂ n tries. So an Auditor, or a proxy before it, that needs long for a record gets as many
 as it can answer, and one that was away for an hour gets whole batches again after a few.
 """
 
@@ -26,6 +27,7 @@ class Pace:
         self._most = records
         self._timeout_s = timeout_s
         self._failures = 0
+        self._failed_records = 0
         self.records = records
         self.bytes = bytes_
         """Shrinks when the Auditor, or a proxy, refuses a batch for its length; stays so."""
@@ -39,7 +41,10 @@ class Pace:
     def answered(self, records: int, took_s: float) -> None:
         """Takes in how long the answer to a batch took, in seconds."""
         self._failures = 0
-        if records >= self.records and took_s < self._timeout_s / 4:
+        self._failed_records -= records
+        if self._failed_records > 0 or records < self.records:
+            return
+        if took_s < self._timeout_s / 4:
             self.records = min(self._most, 2 * self.records)
 
     def too_large(self, length: int) -> None:
@@ -53,5 +58,6 @@ class Pace:
         cut the connection, or answer 502, when they have waited long enough.
         """
         self._failures += 1
+        self._failed_records = records
         if isinstance(error, TimedOutError) or self._failures > 1:
             self.records = max(1, min(self.records, records // 2))

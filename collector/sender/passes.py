@@ -206,7 +206,6 @@ class Sender:
     def _failed(self, error: AuditorError | OutboxError) -> None:
         self._failures += 1
         self._failed_at = self._now()
-        self._verdicts.proof.forget_peers()
         if _needs_somebody(error):
             # Nothing changes until somebody acts; half of the cap at least, so that it is slow.
             self._wait_s = self._backoff.cap_s * (1 + self._random()) / 2

@@ -5,10 +5,8 @@ So after the first success of a batch, whatever came before, the Auditor is aske
 records. Only an Auditor that has stored it can show it:
 
 - With the right to read, the record is read back. That is one small request for a batch.
-- With the right to write only, the same record is sent once more after the first success at an
-  address (another server, another certificate, a failure in between make it another one), and must
-  be answered with RECORD_EXISTS. From then on the control is cheaper, and leaves no error in the
-  Auditor's log for each batch: the update of a record that nobody has must be answered as unknown.
+- With the right to write only, the same record is sent once more, and must be answered with
+  RECORD_EXISTS, or the warning that takes its place.
 
 An Auditor stores all of a batch or nothing, so that one record proves the batch. A success that
 does not prove anything by itself (no length, a text) is followed by the same question: what is
@@ -34,7 +32,6 @@ from collector.outbox import Waiting
 
 _READ_AGAIN = timedelta(hours=1)
 """A role that was not allowed to read is asked again after this: rights are granted later."""
-_PEERS_LIMIT = 100
 
 
 class Proof:
@@ -44,7 +41,6 @@ class Proof:
         self._client = client
         self._now = now
         self._read_refused_at: datetime | None = None
-        self._peers: set[str] = set()
         self._held: bytes | None = None
 
     @property
@@ -58,16 +54,8 @@ class Proof:
         """Remembers that our role may not read."""
         self._read_refused_at = self._now()
 
-    def forget_peers(self) -> None:
-        """After a failure: whoever answers next may be somebody else."""
-        self._peers.clear()
-
-    def of_insert(self, waiting: Waiting, peer: str = "") -> None:
+    def of_insert(self, waiting: Waiting) -> None:
         """Returns if the Auditor has a record.
-
-        Args:
-            waiting: the record.
-            peer: who answered that it is stored; empty: nobody did.
 
         Raises:
             UnprovenError: when it has not, or does not answer as an Auditor.
@@ -86,9 +74,9 @@ class Proof:
             else:
                 self._held = waiting.body
                 return
-        self._without_reading(waiting, peer)
+        self._without_reading(waiting)
 
-    def of_update(self, waiting: Waiting, peer: str = "") -> None:
+    def of_update(self, waiting: Waiting) -> None:
         """Returns if the Auditor has the stop time of a record; else as `of_insert`."""
         if self.may_read:
             try:
@@ -107,7 +95,7 @@ class Proof:
                         "not there: what answers is not the Auditor"
                     )
                 return
-        self._without_reading(waiting, peer)
+        self._without_reading(waiting)
 
     def takes_others(self) -> bool:
         """Whether the Auditor takes what is not refused: a control.
@@ -141,18 +129,11 @@ class Proof:
                 return None if held is None else msgspec.json.encode(held)
         return self._held
 
-    def _without_reading(self, waiting: Waiting, peer: str) -> None:
-        if peer in self._peers:
-            if self._client.knows_no_run():
-                return
-            self._peers.discard(peer)
-            raise UnprovenError("what answers does not know an unknown record: not the Auditor")
+    def _without_reading(self, waiting: Waiting) -> None:
         try:
-            self._client.insert_encoded(waiting.body)
+            self._client.bulk_insert_encoded([waiting.body])
         except RecordExistsError:
             self._held = waiting.body
-            if peer and len(self._peers) < _PEERS_LIMIT:
-                self._peers.add(peer)
             return
         raise UnprovenError(
             f"{waiting.record_id!r} was answered as stored twice, which an Auditor never does"

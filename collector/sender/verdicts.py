@@ -40,6 +40,8 @@ So many, because an Auditor under load refuses some requests and takes others, w
 if it refuses every second one at random, one record in 5**TRIES, ten million, is rejected for it.
 """
 
+_UNKNOWN_FAULT_FACTOR = 10
+
 
 class Verdicts:
     """Sends batches; keeps what it learns about the Auditor from one batch to the next."""
@@ -60,6 +62,7 @@ class Verdicts:
         self._backoff = backoff
         self._now = now
         self._random = random
+        self._slow_in_a_row = 0
 
     def send(self, batch: Sequence[Waiting], verdicts: list[Verdict], pool: Executor) -> None:
         """Sends a batch.
@@ -83,8 +86,7 @@ class Verdicts:
             )
             if not own_fault:
                 raise sending.fruitless or sending.refused[0][1]
-        if sending.slow and not sending.stored:
-            raise sending.slow[0][1]
+        self._raise_if_all_is_slow(sending)
 
     def _refused(self, waiting: Waiting, error: AuditorError, *, own_fault: bool) -> Verdict:
         if own_fault and isinstance(error, RefusedError):
@@ -94,12 +96,25 @@ class Verdicts:
             reason = f"{error} (tried {TRIES} times, while others were accepted)"
             return Verdict(waiting, Outcome.REFUSED, reason)
         wait_s = self._backoff.wait_s(tries, self._random) if own_fault else self._backoff.cap_s
+        if not (own_fault or self.proof.may_read):
+            # Without a control nobody knows whose fault it is; all others are tried before.
+            wait_s *= _UNKNOWN_FAULT_FACTOR
         due_at = self._now() + timedelta(seconds=wait_s)
         return Verdict(waiting, Outcome.RETRYING, str(error), due_at=due_at, own_fault=own_fault)
 
+    def _raise_if_all_is_slow(self, sending: Narrowing) -> None:
+        """Goes on after one slow record that is known for it; not after the second in a row."""
+        if sending.stored:
+            self._slow_in_a_row = 0
+        elif sending.slow:
+            waiting, error = sending.slow[0]
+            self._slow_in_a_row += 1
+            if not waiting.tries or self._slow_in_a_row > 1:
+                self._slow_in_a_row = 0
+                raise error
+
     def _slow(self, waiting: Waiting, error: TimedOutError) -> Verdict:
-        due_at = self._now() + timedelta(seconds=self._backoff.cap_s)
-        # It counts only so that the record is tried by itself from now on.
-        return Verdict(
-            waiting, Outcome.RETRYING, str(error), due_at=due_at, own_fault=waiting.tries == 0
-        )
+        # Later than the sender tries again after any failure, so that the others come first.
+        due_at = self._now() + timedelta(seconds=2 * self._backoff.cap_s)
+        alone = waiting.tries == 0  # counts once, so that it is tried by itself from now on
+        return Verdict(waiting, Outcome.RETRYING, str(error), due_at=due_at, own_fault=alone)

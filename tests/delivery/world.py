@@ -161,7 +161,8 @@ def new_world(
     day = FIRST_DAY + timedelta(days=number)
 
     def client(url: str) -> AuditorClientBlocking:
-        return AuditorClientBuilder().connection_string(url).timeout(timeout_s).build_blocking()
+        builder = AuditorClientBuilder().connection_string(url).timeout(timeout_s)
+        return builder.plain_errors().build_blocking()
 
     with (
         faulty_auditor(behind) as auditor,
