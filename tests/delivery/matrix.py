@@ -465,7 +465,7 @@ def _refused_by_control(world: World, held: Sequence[int], guilty: int) -> Outco
         assert world.outbox.status().waiting == guilty
         assert not world.outbox.status().rejected
         world.put([50])
-        world.drain()
+        world.drain(90)
         held = [*held, 50]
     return Outcome(held, rejected=guilty)
 
