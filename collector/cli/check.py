@@ -20,6 +20,7 @@ from collector.clock import utc_now
 from collector.config import Config, ConfigError
 from collector.config.mistakes import Mistake
 from collector.config.warnings import warnings_of
+from collector.pipeline.apel import USUAL, Plugin, check_for_apel, read_plugin
 from collector.pipeline.assemble import make_client
 from collector.pipeline.newest import try_newest
 from collector.pipeline.sources import MappedSource, make_sources
@@ -39,7 +40,25 @@ from collector.source import Finding, SourceError
     show_default=True,
     help="How findings are printed; nagios: one line, with the exit status of a plugin.",
 )
-def command(config_path: Path, offline: bool, verbose: bool, style: Style) -> None:
+@click.option(
+    "--for",
+    "reader",
+    type=click.Choice(["apel"]),
+    help="Look also for what this reader of records wants of them.",
+)
+@click.option(
+    "--plugin-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --for apel: the configuration of auditor-apel-plugin; else that of docs/apel.md.",
+)
+def command(
+    config_path: Path,
+    offline: bool,
+    verbose: bool,
+    style: Style,
+    reader: str | None,
+    plugin_config: Path | None,
+) -> None:
     """Check the configuration, each source and its newest jobs, and the Auditor.
 
     The newest hundred jobs of each source are made into records, one is shown as it would be sent,
@@ -48,17 +67,25 @@ def command(config_path: Path, offline: bool, verbose: bool, style: Style) -> No
     \b
     Example:
       auditor-collector check --config config.yaml
+      auditor-collector check --config config.yaml --for apel --plugin-config apel.yml
 
     Exit status: 0 without errors, 78 for mistakes in the configuration, 1 if something cannot be
     read or reached, or fewer than half of the newest jobs make a record. With --format nagios: 0
     OK, 1 WARNING, 2 CRITICAL.
     """
     logs.set_up("error")
+    if plugin_config is not None and reader != "apel":
+        raise click.UsageError("--plugin-config goes with --for apel")
+    try:
+        plugin = USUAL if plugin_config is None else read_plugin(plugin_config)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--plugin-config") from error
     try:
         config = load_as_owner(config_path)
         findings = [
             Found("ok", str(config_path), _sources(len(config.sources))),
             *_findings(config, offline=offline),
+            *(_for_apel(config, plugin) if reader == "apel" and not offline else ()),
         ]
     except ConfigError as error:
         if style == "text":
@@ -91,6 +118,11 @@ def _findings(config: Config, *, offline: bool) -> Iterator[Found]:
         yield Found.of(name, finding)
     for about, finding in look_around(config, utc_now()):
         yield Found.of(about, finding)
+
+
+def _for_apel(config: Config, plugin: Plugin) -> Iterator[Found]:
+    for name, finding in check_for_apel(config, plugin, structlog.get_logger()):
+        yield Found.of(name, finding)
 
 
 def _sources(number: int) -> str:

@@ -67,6 +67,7 @@ class Mapping:
     """The compiled rules of one source.
 
     Attributes:
+        section: the rules, with the defaults.
         fields: the names of all fields that rules and filters look at.
         pseudonyms: the meta keys with pseudonyms.
         warnings: what of the rules works, but should be changed; each begins with the rule's name.
@@ -94,6 +95,7 @@ class Mapping:
                 cannot be read.
         """
         filters = list(filters)
+        self.section = section
         self.pseudonyms = [key for key, rules in section.meta.items() if asks_for_pseudonym(rules)]
         self.fields = {condition.field for condition in filters}
         self.warnings = _warnings(section, filters)
