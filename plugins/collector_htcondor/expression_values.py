@@ -107,7 +107,7 @@ def arithmetic(sign: str, left: Any, right: Any) -> Any:
     if sign in _BITS or sign in ("<<", ">>", ">>>"):
         return _of_bits(sign, left, right)
     if isinstance(left, float) or isinstance(right, float):
-        if sign == "%" or (sign == "/" and type(right) is int and right == 0):
+        if sign == "%" or (sign == "/" and not isinstance(right, float) and right == 0):
             return ERROR
         if sign == "/" and right == 0:
             raise UnknownError("a real is divided by 0.0")

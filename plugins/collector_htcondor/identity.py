@@ -137,8 +137,18 @@ class Identifiers:
 
 
 def id_of_run(job_id: str, texts: Texts, start: int) -> str:
-    """The id of a run: its job's, if it is the first; else also its start."""
-    return job_id if instant(texts.get(b"JobStartDate")) == start else f"{job_id}#{start}"
+    """The id of a run: its job's, if it is the first; else also its start.
+
+    Of a further run, JobStartDate and JobLastStartDate are earlier. Their owner can edit both, so an
+    impossible JobStartDate says nothing, and one that was set to this start does not make it first.
+    """
+    first, last = instant(texts.get(b"JobStartDate")), instant(texts.get(b"JobLastStartDate"))
+    if first == start and not last:
+        return job_id
+    earliest = int(job_id.rpartition("#")[2]) - _QUEUED_S
+    several = instant(texts.get(b"JobRunCount")) > 1
+    further = earliest <= first < start or (several and earliest <= last < start)
+    return f"{job_id}#{start}" if further else job_id
 
 
 def schedd_of(run_id: str) -> str | None:

@@ -53,7 +53,8 @@ _NEEDED = (
 _OF_ONE_NODE = ("CpusProvisioned", "MemoryProvisioned")
 """Of a parallel job: its schedd writes none, its shadow those of the first node, its user any."""
 _ON_A_SLOT = frozenset((b"StartdPrincipal", b"LastJobLeaseRenewal"))
-_CORES_BY_REQUEST = frozenset((b"9", PARALLEL))
+_OF_NO_MACHINE = frozenset((b"7", b"12"))
+"""Scheduler and local universe: a process on the access point, whatever it asked for."""
 _WRITTEN = re.compile(rb" CurrentTime ?= ?(\d{1,11})\Z")
 LONG_AGO, FOR_EVER = 10**9, 2**40
 _YEARS_S = 10 * 365 * 86400
@@ -85,7 +86,7 @@ class JobReader:
         self._total = runs == "total"
         self._rejects = suspicious == "reject"
         self._universes = frozenset(universes)
-        self._takes_usual = "vanilla" in self._universes and not self._total
+        self._counts_vanilla = "vanilla" in self._universes
         self.identifiers = Identifiers() if identifiers is None else identifiers
         self.of_schedd("")
         self.now_s = 0
@@ -97,6 +98,7 @@ class JobReader:
             None if fields is None else [(name, name.encode()) for name in sorted(wanted)]
         )
         everything = fields is None
+        self._wants_cores = everything or "RequestCpus" in wanted
         self._reader = AttributeReader(USUAL | wanted, everything=everything)
         self._others = None if everything else AttributeReader(_NEEDED - USUAL - wanted)
         add = RUN_FIELDS if fields is None else RUN_FIELDS.intersection(fields)
@@ -123,7 +125,7 @@ class JobReader:
         """
         texts = self._reader.texts(raw)
         usual = usual_run(texts, raw, self._identifier.usual)
-        if usual is not None and self._takes_usual:
+        if usual is not None and self._takes_usual(texts):
             return self._usual_job(texts, raw, where, usual)
         if reason := self._plain_reason(texts):
             return reason
@@ -146,6 +148,10 @@ class JobReader:
             start = _start_of_all(texts, start, stop, identity.made, earliest)
         wrong = self._doubts(texts, run, identity.made, max(entered, run.stop))
         return self._made(texts, raw, where, identity, run, start, contradicted, wrong)
+
+    def _takes_usual(self, texts: Texts) -> bool:  # noqa: ARG002 - see RunReader
+        """Whether a usual job needs no more than the attributes of one."""
+        return self._counts_vanilla and not self._total
 
     def _usual_job(self, texts: Texts, raw: bytes, where: str, usual: Usual) -> Job:
         if self.left is not None:
@@ -290,6 +296,8 @@ class JobReader:
                 found = wrong.instead[last]
             if found is not None:
                 fields[name] = found
+        if texts.get(b"JobUniverse") in _OF_NO_MACHINE and "RequestCpus" in fields:
+            fields["RequestCpus"] = 1  # nobody was asked for them
         if self._add_runtime:
             fields["RunWallClockTime"] = runtime_s
         if self._add_schedd:
@@ -303,7 +311,7 @@ class JobReader:
                 fields[name] = value
             else:
                 fields.pop(name, None)
-        if "CpusProvisioned" not in fields and "RequestCpus" not in fields:
+        if self._wants_cores and "CpusProvisioned" not in fields and "RequestCpus" not in fields:
             _refuse_unknown_cores(texts)
         return fields
 
@@ -335,6 +343,6 @@ def _start_of_all(texts: Texts, start: int, stop: int, made: int, earliest: int)
 
 def _refuse_unknown_cores(texts: Texts) -> None:
     asked = texts.get(b"RequestCpus")
-    if asked is not None and texts.get(b"JobUniverse") in _CORES_BY_REQUEST:
+    if asked is not None and texts.get(b"JobUniverse") not in _OF_NO_MACHINE:
         shown = asked[:60].decode(errors="replace")
         raise ValueError(f"RequestCpus is {shown}, whose value is not known; nor are other cores")

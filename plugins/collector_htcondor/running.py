@@ -59,6 +59,9 @@ _GROWS = re.compile(
 class RunReader(JobReader):
     """Makes jobs of the ads of a history, each named after its last run."""
 
+    def _takes_usual(self, texts: Texts) -> bool:
+        return texts[b"JobRunCount"] == b"1" and super()._takes_usual(texts)
+
     def _id_of(self, job_id: str, texts: Texts, start: int) -> str:
         return id_of_run(job_id, texts, start)
 
@@ -105,6 +108,8 @@ class QueueReader(JobReader):
             return reason
         if not self._is_here(raw, seen):
             return "runs as a routed job, or not at all"
+        if b"\nCondorVersion = " in raw and _is_yet_to_be_provided(texts):
+            return "has just begun"
         instead = provided(texts)
         wrong = Doubts(named(instead), instead) if instead else NO_DOUBTS
         schedd = seen.job_id.rpartition("#")[0].rpartition("#")[0]
@@ -128,6 +133,11 @@ class QueueReader(JobReader):
         if abs(instant(texts.get(b"LastMatchTime")) - seen.start) > _SAME_S:
             return b"RoutedToJobId" not in texts
         return classad.attribute(raw, "CondorVersion") is None  # of a release without the traces
+
+
+def _is_yet_to_be_provided(texts: Texts) -> bool:
+    """Whether the shadow of a run has yet to write what its slot has: the next poll sees it."""
+    return texts.get(b"JobUniverse") == b"5" and b"CpusProvisioned" not in texts
 
 
 class Running:

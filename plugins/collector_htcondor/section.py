@@ -14,6 +14,8 @@ _SPOOL = Path("/var/lib/condor/spool")
 Name = Annotated[str, msgspec.Meta(pattern=r"^[^\s-]\S*$")]
 """A daemon's name or address: no blanks, no leading dash."""
 
+_INTERVAL_S, _COMMAND_INTERVAL_S = float("60"), 900.0
+
 _PER_JOB = goes_with(mode="per_job")
 _COMMAND = goes_with(mode="condor_history")
 
@@ -25,6 +27,9 @@ class HTCondorSection(WindowSection, kw_only=True):
         key: {"mode": ("condor_history",)} for key in WINDOW_KEYS if key != "timeout_s"
     }
 
+    interval_s: Positive = _INTERVAL_S
+    """Seconds between the starts of two polls; 900 with `mode: condor_history` if it is not given,
+    since each of its calls makes the schedd's machine read its whole history."""
     mode: Literal["history", "epochs", "per_job", "condor_history"] = "history"
     """What is read: `history`, one ad for each job that left the queue; `epochs`, one for each run
     of a job (HTCondor 10 and later; without local and scheduler universe); `per_job`, a file for
@@ -71,6 +76,10 @@ class HTCondorSection(WindowSection, kw_only=True):
     rescan_interval_s: Annotated[Positive, _COMMAND] = 21600
     """Time between two deeper re-scans, which find jobs that stayed in the queue after their
     end."""
+
+    def __post_init__(self) -> None:
+        if self.mode == "condor_history" and self.interval_s is _INTERVAL_S:  # it was not given
+            self.interval_s = _COMMAND_INTERVAL_S
 
     @conflict("run", "track_running")
     def _open_records_are_of_one_run(self) -> str | None:

@@ -56,7 +56,7 @@ WITNESSES = frozenset(
         *("ActivationDuration", "ActivationSetupDuration", "JobCurrentReconnectAttempt"),
         *("LastRemoteWallClockTime", "RemoteWallClockTime", "JobRunCount", "NumShadowStarts"),
         *("NumJobStarts", "LastRemoteHost", "RemoteHost", "LastPublicClaimId", "PublicClaimId"),
-        *("StartdPrincipal", "ShadowBday"),
+        *("StartdPrincipal", "ShadowBday", "JobLastStartDate"),
     }
 )
 """The attributes that are asked."""

@@ -34,7 +34,9 @@ class Pool:
             path.write_text(f'#!/bin/sh\nexec {shlex.join([*script, str(folder), command])} "$@"\n')
             path.chmod(0o755)
         self.logs = structlog.testing.LogCapture()
-        shell = f'cat {folder}/$1.knob 2>&- || {{ echo "Not defined: $1" >&2; exit 1; }}'
+        asked = f"{folder}/$2.$3.knob {folder}/$3.knob"
+        failed = 'echo "Not defined: $3" >&2; exit 1'
+        shell = f"cat {asked} 2>&- | head -n 1 | grep . || {{ {failed}; }}"
         (folder / "condor_config_val").write_text(f"#!/bin/sh\n{shell}\n")
         (folder / "condor_config_val").chmod(0o755)
         self.state: dict[str, dict[str, Any]] = {}

@@ -6,7 +6,7 @@ All that `condor_qedit` and `condor_chirp` were seen to be allowed on 23.9.6 and
 import pytest
 
 from collector.source import Job, Unreadable
-from collector_htcondor.identity import Identifiers
+from collector_htcondor.identity import Identifiers, id_of_run
 from collector_htcondor.jobs import NEVER_STARTED
 from tests.htcondor.real_ads import job, lasted, text, with_attributes
 
@@ -168,3 +168,15 @@ def test_a_run_whose_cores_cannot_be_known_is_refused_with_the_reason():
     found = job(with_attributes(raw, JobUniverse=11, RequestCpus="noSuchFunction(1)"))
     assert isinstance(found, Unreadable)
     assert found.reason.startswith("RequestCpus is noSuchFunction(1)")
+
+
+def test_a_run_has_one_id_whatever_its_owner_says_of_the_first_start():
+    """An impossible JobStartDate makes no further run of it; nor another a first one."""
+    first = {"JobStartDate": 5}
+    assert id_of_run("ap1#1.0#1795616495", texts(**first), 1795616616) == "ap1#1.0#1795616495"
+    second = {"JobStartDate": 1795616616, "JobLastStartDate": 1795616600, "JobRunCount": 2}
+    assert id_of_run("ap1#1.0#1795616495", texts(**second), 1795616616).endswith("#1795616616")
+
+
+def texts(**attributes: int) -> dict[bytes, bytes]:
+    return {name.encode(): b"%d" % value for name, value in attributes.items()}

@@ -269,10 +269,11 @@ def amounts(job: Job | Unreadable | str) -> dict[str, int]:
 
 
 def test_a_job_without_provisioned_cores_has_those_that_it_asked_for_or_one():
-    """Local and scheduler universe; CPU time is that of user and system together."""
-    local: dict[str, str | int | None] = {"JobUniverse": 12, "CpusProvisioned": None}
-    assert amounts(read(ad(1, 0, **local, RequestCpus=3)))["Cores"] == 3
-    assert amounts(read(ad(1, 0, **local, RequestCpus=None)))["Cores"] == 1
+    """Grid universe; a process on the access point has one. CPU time is of user and system."""
+    grid: dict[str, str | int | None] = {"JobUniverse": 9, "CpusProvisioned": None}
+    assert amounts(read(ad(1, 0, **grid, RequestCpus=3)))["Cores"] == 3
+    assert amounts(read(ad(1, 0, **grid, RequestCpus=None)))["Cores"] == 1
+    assert amounts(read(ad(1, 0, **{**grid, "JobUniverse": 12}, RequestCpus=1000)))["Cores"] == 1
     assert amounts(read(ad()))["TotalCPU"] == 3 + 1
 
 
