@@ -93,6 +93,8 @@ def compare(sign: str, left: Any, right: Any) -> Any:
             raise UnknownError("texts that are not ASCII are compared")
         return _COMPARE[sign](left.lower(), right.lower())
     if is_number(left) and is_number(right):
+        if isinstance(left, float) or isinstance(right, float):
+            left, right = float(left), float(right)
         return _COMPARE[sign](left, right)
     return ERROR
 

@@ -139,8 +139,8 @@ class Identifiers:
 def id_of_run(job_id: str, texts: Texts, start: int) -> str:
     """The id of a run: its job's, if it is the first; else also its start.
 
-    Of a further run, JobStartDate and JobLastStartDate are earlier. Their owner can edit both, so an
-    impossible JobStartDate says nothing, and one that was set to this start does not make it first.
+    Of a further run, JobStartDate and JobLastStartDate are earlier. A job's owner can edit both: an
+    impossible JobStartDate says nothing, and one that was set to this start makes it no first run.
     """
     first, last = instant(texts.get(b"JobStartDate")), instant(texts.get(b"JobLastStartDate"))
     if first == start and not last:
