@@ -13,12 +13,13 @@ Limits and wire format: Auditor 0.11, `POST /record` (names are its `ValidName`,
 """
 
 import math
+import operator
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -59,7 +60,7 @@ class Score(msgspec.Struct, gc=False):  # nor the two below: none can be part of
         check_name(self.name, "score name")
         value = self.value
         if type(value) is not float:
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not hasattr(value, "__float__"):
                 raise InvalidRecordError(f"score {self.name!r}: value {value!r} is not a number")
             try:
                 self.value = value = float(value)
@@ -103,9 +104,11 @@ class Component(msgspec.Struct, gc=False):
     def _check_amount(self) -> None:
         amount = self.amount
         if type(amount) is not int:
-            raise InvalidRecordError(
-                f"component {self.name!r}: amount {amount!r} is not a whole number"
-            )
+            if isinstance(amount, bool) or not hasattr(amount, "__index__"):
+                raise InvalidRecordError(
+                    f"component {self.name!r}: amount {amount!r} is not a whole number"
+                )
+            self.amount = amount = operator.index(amount)  # one of numpy's
         if not 0 <= amount <= AMOUNT_LIMIT:
             raise InvalidRecordError(
                 f"component {self.name!r}: amount {amount} is not within 0 and 2^63-1"
@@ -136,6 +139,10 @@ class Meta(dict[str, list[str]]):
 
     def __setitem__(self, key: str, value: Iterable[str]) -> None:
         self.insert(key, value)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The values of a key; the default where it has none."""
+        return super().get(key, default)
 
     def insert(self, key: str, value: Iterable[str]) -> Self:
         """Sets the values of a key and returns the meta.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from collector.record import Component, Meta, Record, Score
 
 if TYPE_CHECKING:
+    QueuedAuditorClient: Any
     from collector.auditor.client import (
         AuditorClient,
         AuditorClientBlocking,
@@ -50,6 +51,7 @@ __all__ = [
     "MetaQuery",
     "Operator",
     "QueryBuilder",
+    "QueuedAuditorClient",
     "Record",
     "Score",
     "SortBy",
@@ -58,6 +60,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "QueuedAuditorClient":
+        return importlib.import_module(f"{__name__}.client").queued_client()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

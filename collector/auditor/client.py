@@ -1,8 +1,9 @@
 """The clients: `AuditorClient` (async) and `AuditorClientBlocking`, made by a builder."""
 
 import operator
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from collector.auditor import protocol
 from collector.auditor.awaited import AuditorClient
@@ -13,6 +14,7 @@ from collector.auditor.tls import Tls
 __all__ = ["AuditorClient", "AuditorClientBlocking", "AuditorClientBuilder"]
 
 DEFAULT_TIMEOUT_S = 30.0
+DEFAULT_SEND_INTERVAL_S = 60.0
 _TIMEOUT_LIMIT_S = 10.0**9
 
 
@@ -29,6 +31,8 @@ class AuditorClientBuilder:
         self._ca: Path | None = None
         self._proxy: str | None = None
         self._plain = False
+        self._database: str | Path | None = None
+        self._send_interval_s = DEFAULT_SEND_INTERVAL_S
 
     def address(self, address: str, port: int) -> Self:
         """Sets host and port, to be reached over HTTP, or over HTTPS after `with_tls`.
@@ -95,6 +99,18 @@ class AuditorClientBuilder:
         self._proxy = None if proxy is None else check_proxy(proxy)
         return self
 
+    def database_path(self, path: str | Path) -> Self:
+        """Sets the file of `build_queued`; `:memory:`: a queue that ends with its client."""
+        self._database = path
+        return self
+
+    def send_interval(self, interval: float) -> Self:
+        """Sets the seconds between two tries of `build_queued` to send."""
+        if not interval > 0:
+            raise ValueError(f"send_interval {interval!r}: expected a number of seconds above 0")
+        self._send_interval_s = float(interval)
+        return self
+
     def plain_errors(self) -> Self:
         """Leaves out the beginnings of error messages by which programs for pyauditor know them."""
         self._plain = True
@@ -121,3 +137,21 @@ class AuditorClientBuilder:
             tls = Tls(self._certificate, self._ca)
         connection = Connection(address, self._timeout_s, tls, self._proxy)
         return AuditorClientBlocking(connection, plain_errors=self._plain)
+
+    async def build_queued(self) -> Any:
+        """Builds a `QueuedAuditorClient`: what it takes is on disk, and sent when it can be.
+
+        Raises:
+            ValueError: when the TLS files cannot be used; names the file.
+            OutboxError: when the queue cannot be opened.
+        """
+        return queued_client()(self.build_blocking(), self._database, self._send_interval_s)
+
+
+def queued_client() -> Any:
+    """The class `QueuedAuditorClient`.
+
+    It is found by its entry point: it needs outbox and sender, of which a client knows nothing.
+    """
+    (found,) = entry_points(group="collector.clients", name="queued")
+    return found.load()

@@ -5,8 +5,9 @@ Each method changes the object it is called on and returns it, as those of the p
 answer with far too many records, is refused here.
 """
 
+import datetime as dt
+import operator
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Literal, Self
 from urllib.parse import quote_plus
 
@@ -26,19 +27,19 @@ class Value:
         self.text = text
 
     @staticmethod
-    def set_datetime(date_time: datetime) -> "Value":
+    def set_datetime(datetime: dt.datetime) -> "Value":
         """An instant, aware, of any zone."""
-        return Value("time", instant_text(as_utc(date_time), "+00:00"))
+        return Value("time", instant_text(as_utc(datetime), "+00:00"))
 
     @staticmethod
-    def set_runtime(value: int) -> "Value":
+    def set_runtime(runtime: int) -> "Value":
         """A run time in seconds, 0 or more."""
-        return Value("number", _whole(value, "runtime"))
+        return Value("number", _whole(runtime, "runtime"))
 
     @staticmethod
-    def set_count(value: int) -> "Value":
+    def set_count(count: int) -> "Value":
         """An amount, 0 or more."""
-        return Value("number", _whole(value, "count"))
+        return Value("number", _whole(count, "count"))
 
     def __repr__(self) -> str:
         return f"Value({self.text})"
@@ -250,6 +251,8 @@ class QueryBuilder:
 
 
 def _whole(value: int, what: str) -> str:
+    if not isinstance(value, bool) and hasattr(value, "__index__"):
+        value = operator.index(value)  # also one of numpy's
     if type(value) is not int or not 0 <= value <= _COUNT_LIMIT:
         raise ValueError(f"{what} {value!r}: expected a whole number, 0 or more")
     return str(value)

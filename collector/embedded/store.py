@@ -39,7 +39,7 @@ CREATE TABLE record (
     amount INTEGER,
     meta TEXT NOT NULL,          -- JSON, as it is answered
     components TEXT NOT NULL     -- JSON, as it is answered
-) STRICT;
+);
 CREATE INDEX record_start ON record (start_us);
 CREATE INDEX record_stop ON record (stop_us);
 CREATE INDEX record_runtime ON record (runtime_s);
@@ -49,7 +49,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL,
     record INTEGER NOT NULL REFERENCES record (id),
     PRIMARY KEY (key, value, record)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 """
 
 _ROWS_AT_A_TIME = 200
