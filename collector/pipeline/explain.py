@@ -23,7 +23,7 @@ from collector.mapping.trace import Traced, trace
 from collector.outbox import NewRecord, Outbox, Whereabouts
 from collector.pipeline.entries import Read, entries_of
 from collector.pipeline.sources import MappedSource
-from collector.record import Record, decode
+from collector.record import Component, Record, decode, shared
 from collector.source import Filtered, SourceError, Unreadable, guarded
 from collector.source.guard import text_of
 
@@ -211,20 +211,21 @@ def in_auditor(record_id: str, ours: Record | None, client: AuditorClientBlockin
         return f"not known: {error}"
     if ours is None:
         return "there"
+    of_both = shared(ours.components, stored.components)  # a later release may add some
     different = [
         f"{name} {theirs} there, {of_ours} by the source"
         for name, theirs, of_ours in (
             ("start", stored.start_time, ours.start_time),
             ("stop", stored.stop_time, ours.stop_time),
-            ("components", _amounts(stored), _amounts(ours)),
+            ("components", _amounts(stored.components), _amounts(of_both)),
         )
         if theirs != of_ours
     ]
     return f"there, and different: {'; '.join(different)}" if different else "there, and equal"
 
 
-def _amounts(record: Record) -> dict[str, int]:
-    return {component.name: component.amount for component in record.components}
+def _amounts(components: Sequence[Component]) -> dict[str, int]:
+    return {component.name: component.amount for component in components}
 
 
 def stopping(limit_s: float, stop: threading.Event) -> threading.Timer:
