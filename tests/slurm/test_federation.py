@@ -21,7 +21,7 @@ from tests.slurm.cluster import (
 from tests.slurm.standin import jobs, quiet, source
 from tests.slurm.workload import Workload
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.nightly, pytest.mark.timeout(600)]
 Submitted = dict[str, list[str]]
 """Cluster → ids of the jobs that run there."""
 
