@@ -114,25 +114,24 @@ def test_the_jobcomp_log_agrees_where_it_can(collecting: Collecting):
     slurmdbd, log = collecting.records("sacct"), collecting.records("jobcomp")
     assert not runs_of(log, "999")
     assert not re.findall(r" collision  jobcomp-(\S+)", collecting.rejected())
-    never_learned = 0
-    for run in set(slurmdbd) - set(log):
+    # 20.11 has rows of short runs whose start slurmdbd never learned, tasks under their raw number.
+    never_learned = [run for run in slurmdbd if "partition" not in (slurmdbd[run].meta or {})]
+    assert all(slurmdbd[run].runtime == 0 for run in never_learned)
+    assert not never_learned or collecting.cluster.version < (22, 5)
+    for run in set(slurmdbd) - set(log) - set(never_learned):
         meta = slurmdbd[run].meta or {}
-        if "partition" not in meta:  # slurmdbd never learned its start: 20.11 has such rows
-            assert slurmdbd[run].runtime == 0
-            never_learned += 1
-            continue
         (name,) = meta["name"]
         entries = [line for line in log_of(collecting) if run.split("-")[0] in line[:14]]
         explained = "JobId=" in name or len(name) > 200
         assert explained, f"{run}: {times(slurmdbd[run])}, {entries}"
-    assert len(set(log) - set(slurmdbd)) <= 1 + never_learned
+    assert len(set(log) - set(slurmdbd)) <= 1 + len(never_learned)
     differ = [
         run
         for run in set(slurmdbd) & set(log)
         if (slurmdbd[run].start_time, slurmdbd[run].stop_time)
         != (log[run].start_time, log[run].stop_time)
     ]
-    assert len(differ) <= 4, differ
+    assert len(differ) <= 4 + 2 * len(never_learned), differ
 
 
 def test_the_stand_in_answers_as_the_real_sacct(collecting: Collecting, tmp_path: Path):
