@@ -158,9 +158,9 @@ def test_an_expression_that_doubles_at_each_step_costs_milliseconds(width: int):
     lines = [f"\nA{k} = " + " + ".join([f"A{k + 1}"] * width) for k in range(1, 18)]
     ad = "".join(lines).encode() + b"\nA18 = 1\nX = " + b" + ".join([b"A1"] * width)
     reader = AttributeReader({"X", "A1"})
-    began = time.perf_counter()
+    began = time.process_time()
     reader.values(reader.texts(ad), ad, [("X", b"X"), ("A1", b"A1")])
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,7 @@ def test_an_expression_that_nests_too_deeply_has_no_value(text: str):
     assert ours(text) is None
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='()"\\{}[]?:=<>!&|+-*/%.,aN1_ ', max_size=60))
 def test_any_text_has_a_value_or_none(text: str):
     """Nothing that a user writes raises an exception."""
