@@ -25,6 +25,7 @@ with both versions. What was refused as it is, is not taken in again either, unt
     settling.py  verdicts
     whereabouts.py  what is known of one record id
     rows.py      what both write
+    tried.py     the newest jobs, and how many were rejected
     file.py      opening, locks, what errors mean
     rescue.py    a damaged, emptied or replaced file
     layout.py    tables and migrations
@@ -35,6 +36,7 @@ from collector.outbox.outcomes import ACCEPTED, REJECTED, TO_BE_SENT, Origin, Ou
 from collector.outbox.putting import FOUND_BY_PUT
 from collector.outbox.rows import instant
 from collector.outbox.store import Outbox
+from collector.outbox.tried import Tried
 from collector.outbox.values import (
     Intake,
     Kind,
@@ -74,6 +76,7 @@ __all__ = [
     "SourceStatus",
     "Status",
     "StopTime",
+    "Tried",
     "Unmappable",
     "Verdict",
     "Waiting",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-NAMES = ("lay_out", "name_outcomes")
+NAMES = ("lay_out", "name_outcomes", "keep_totals")
 """Names of the migrations, in order."""
 
 _DDL_1 = """
@@ -113,6 +113,30 @@ ALTER TABLE rejected RENAME COLUMN place TO location;
 PRAGMA user_version = 2
 """
 
+_DDL_3 = """
+-- What would be slow to count, kept by triggers.
+CREATE TABLE rejected_totals (
+    kind       TEXT PRIMARY KEY,
+    number     INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO rejected_totals VALUES ('unmappable', 0), ('stop', 0), ('collision', 0), ('refused', 0);
+UPDATE rejected_totals SET number =
+    (SELECT count(*) FROM rejected WHERE rejected.kind = rejected_totals.kind);
+CREATE TRIGGER rejected_added AFTER INSERT ON rejected BEGIN
+    UPDATE rejected_totals SET number = number + 1 WHERE kind = new.kind; END;
+CREATE TRIGGER rejected_removed AFTER DELETE ON rejected BEGIN
+    UPDATE rejected_totals SET number = number - 1 WHERE kind = old.kind; END;
+ALTER TABLE totals ADD COLUMN open_records INTEGER NOT NULL DEFAULT 0;
+UPDATE totals SET open_records = (SELECT count(*) FROM open_records);
+CREATE TRIGGER open_added AFTER INSERT ON open_records BEGIN
+    UPDATE totals SET open_records = open_records + 1; END;
+CREATE TRIGGER open_removed AFTER DELETE ON open_records BEGIN
+    UPDATE totals SET open_records = open_records - 1; END;
+-- The newest jobs of a source and of which of them no record could be made, as JSON; see Tried.
+ALTER TABLE sources ADD COLUMN tried TEXT;
+PRAGMA user_version = 3
+"""
+
 
 def is_behind(connection: sqlite3.Connection) -> bool:
     """Whether a migration is pending."""
@@ -138,6 +162,10 @@ def migrate(connection: sqlite3.Connection) -> None:
     @migrations()
     def name_outcomes(db: Database) -> None:
         _run(db, _DDL_2)
+
+    @migrations()
+    def keep_totals(db: Database) -> None:
+        _run(db, _DDL_3)
 
     migrations.apply(Database(connection, execute_plugins=False))
 

@@ -63,7 +63,7 @@ def _remember(sql: sqlite3.Connection, accepted: Sequence[Waiting], now_us: int)
     if not accepted:
         return
     sql.executemany(
-        "INSERT OR REPLACE INTO open_records VALUES (?, ?, ?)",
+        "INSERT INTO open_records VALUES (?, ?, ?)",
         [
             (waiting.id, waiting.may_correct_stop_time, waiting.body)
             for waiting in accepted

@@ -19,6 +19,7 @@ from collector.outbox.file import OutboxError, OutboxFullError, SetAside
 from collector.outbox.putting import delete_rejected, put
 from collector.outbox.rows import instant, json, us
 from collector.outbox.settling import settle
+from collector.outbox.tried import Tried
 from collector.outbox.values import (
     Intake,
     PutResult,
@@ -209,8 +210,10 @@ class Outbox:
         with self._writing() as sql:
             return put(sql, intake, us(self._now()))
 
-    def note_poll(self, source: str, *, ok: bool, message: str, now: datetime) -> None:
-        """Notes how a poll of a source went, for the status."""
+    def note_poll(
+        self, source: str, *, ok: bool, message: str, now: datetime, tried: Tried | None = None
+    ) -> None:
+        """Notes how a poll of a source went, and its newest jobs, for the status."""
         column, error = ("success_us", None) if ok else ("error_us", message)
         with self._writing() as sql:
             sql.execute(
@@ -218,6 +221,19 @@ class Outbox:
                 f" DO UPDATE SET {column} = excluded.{column}, error = excluded.error",
                 (source, us(now), error),
             )
+            if tried is not None:
+                query = "UPDATE sources SET tried = ? WHERE name = ?"
+                sql.execute(query, (json(tried), source))
+
+    def forget(self, source: str) -> bool:
+        """Forgets checkpoint, state and counts of a source; its records stay. False: none is known.
+
+        Should the source come back, it starts from the beginning, and the ledger knows its records.
+        """
+        with self._writing() as sql:
+            found = sql.execute("DELETE FROM sources WHERE name = ?", (source,)).rowcount
+            found += sql.execute("DELETE FROM counts WHERE source = ?", (source,)).rowcount
+        return found > 0
 
     def note_sender(self, state: SenderState, reason: str, now: datetime) -> None:
         """Notes a change in how sending goes, for the status; see `SenderStatus`."""
@@ -270,9 +286,10 @@ class Outbox:
         with self._reading() as sql:
             sql.execute("BEGIN")
             try:
-                records, length = sql.execute("SELECT records, bytes FROM totals").fetchone()
+                records, length, is_open = sql.execute(
+                    "SELECT records, bytes, open_records FROM totals"
+                ).fetchone()
                 oldest = sql.execute("SELECT put_us FROM waiting ORDER BY id LIMIT 1").fetchone()
-                is_open = sql.execute("SELECT count(*) FROM open_records").fetchone()[0]
                 sender = sql.execute("SELECT state, since_us, reason FROM sender").fetchone()
                 sources = {
                     name: SourceStatus(
@@ -280,13 +297,14 @@ class Outbox:
                         last_success_at=None if success_us is None else instant(success_us),
                         last_error_at=None if error_us is None else instant(error_us),
                         last_error=error,
+                        tried=Tried() if tried is None else msgspec.json.decode(tried, type=Tried),
                     )
-                    for name, checkpoint, success_us, error_us, error in sql.execute(
-                        "SELECT name, checkpoint, success_us, error_us, error FROM sources"
+                    for name, checkpoint, success_us, error_us, error, tried in sql.execute(
+                        "SELECT name, checkpoint, success_us, error_us, error, tried FROM sources"
                     )
                 }
                 rejected = dict(
-                    sql.execute("SELECT kind, count(*) FROM rejected GROUP BY kind").fetchall()
+                    sql.execute("SELECT kind, number FROM rejected_totals WHERE number").fetchall()
                 )
                 counts = {tuple(row[:4]): row[4] for row in sql.execute("SELECT * FROM counts")}
             finally:

@@ -14,6 +14,7 @@ import msgspec
 
 from collector.outbox.outcomes import REJECTED, TO_BE_SENT, Origin, Outcome
 from collector.outbox.rows import instant
+from collector.outbox.tried import Tried
 from collector.record import Record
 
 
@@ -204,6 +205,7 @@ class SourceStatus(msgspec.Struct):
     last_error_at: datetime | None = None
     last_error: str | None = None
     """None after a poll that went well."""
+    tried: Tried = msgspec.field(default_factory=Tried)
 
 
 class Status(msgspec.Struct):

@@ -5,8 +5,7 @@ both or neither: the next poll begins where the last stored batch ended. A job t
 goes to the rejected table with the text it was read from, and stops nothing.
 """
 
-import itertools
-from collections import Counter
+from collections import Counter, deque
 
 import msgspec
 
@@ -21,9 +20,10 @@ from collector.outbox import (
     StopTime,
     Unmappable,
 )
+from collector.outbox.tried import JOBS
 from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
-from collector.source import Batch, Filtered
+from collector.source import Batch, Filtered, Job, Unreadable
 
 
 class Collected(msgspec.Struct):
@@ -37,6 +37,8 @@ class Collected(msgspec.Struct):
     """Of jobs and stop times."""
     suspicious: int = 0
     """Of what will be sent: jobs with impossible values."""
+    tried: deque[tuple[str, str]] = msgspec.field(default_factory=lambda: deque(maxlen=JOBS))
+    """(user, reason) of the newest jobs that no rule left out; see `Tried.add`."""
 
     def add(self, read: int, stops_read: int, filtered: int, put: PutResult) -> None:
         """Adds what became of one batch."""
@@ -82,13 +84,18 @@ def store(
     records: list[NewRecord] = []
     filtered = Counter(batch.filtered)
     unmappable: list[Unmappable] = []
-    for entry in entries_of(itertools.chain(batch.unreadable, batch.jobs), mapped):
+    jobs: list[Job | Unreadable] = [*batch.unreadable, *batch.jobs]
+    tried: deque[tuple[Job | Unreadable, str]] = deque(maxlen=JOBS)
+    for job, entry in zip(jobs, entries_of(jobs, mapped), strict=True):
+        if isinstance(entry, Filtered):
+            filtered[entry.reason] += 1
+            continue
         if isinstance(entry, NewRecord):
             records.append(entry)
-        elif isinstance(entry, Filtered):
-            filtered[entry.reason] += 1
+            tried.append((job, ""))
         else:
             unmappable.append(entry)
+            tried.append((job, entry.reason))
     stops = [StopTime(f"{section.record_prefix}-{stop.id}", stop.stop_at) for stop in batch.stops]
     put = outbox.put(
         Intake(
@@ -104,3 +111,10 @@ def store(
         )
     )
     total.add(batch.read, len(stops), sum(filtered.values()), put)
+    total.tried.extend((_user_of(job, mapped), reason) for job, reason in tried)
+
+
+def _user_of(job: Job | Unreadable, mapped: MappedSource) -> str:
+    """Whose job it is, as the batch system says; empty where that is not known."""
+    name = mapped.source.user_field
+    return str(job.fields.get(name, "")) if isinstance(job, Job) and name is not None else ""

@@ -56,7 +56,7 @@ def make_sources(
             where = f"sources[{number}].mapping.meta"
             own = [key for key in mapping.pseudonyms if key in section.mapping.meta]
             asking += [f"{where}.{key}" for key in own or mapping.pseudonyms]
-        fields = frozenset(mapping.fields)
+        fields = frozenset({*mapping.fields, *filter(None, [plugin.user_field])})
         context = Context(section.name, log.bind(source=section.name), now, stop, fields)
         sources.append(MappedSource(plugin(section, context), mapping))
     if asking:

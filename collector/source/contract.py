@@ -207,6 +207,9 @@ class Source(ABC):
     """A regular expression of what can be the name of a field; anything else in a mapping rule is a
     constant that its author forgot to write as `{value: …}`."""
 
+    user_field: ClassVar[str | None] = None
+    """The field with the name of a job's user, to tell one user's fault from the site's."""
+
     may_correct_stop_time: ClassVar[bool] = False
     """Whether a run that is read again may carry a corrected stop time. If not, the first reading
     of a run stands, and a later, different one is an artefact (HTCondor after a crash)."""

@@ -44,6 +44,7 @@ class HTCondorSource(Source):
     """Reads the jobs, or the runs of jobs, of one schedd or several."""
 
     Section = HTCondorSection
+    user_field: ClassVar[str | None] = "Owner"
     mapping: ClassVar[str] = (
         importlib.resources.files(__package__).joinpath("mapping.yaml").read_text("utf-8")
     )

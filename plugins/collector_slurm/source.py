@@ -36,6 +36,7 @@ class SlurmSource(Source):
     """Reads the runs of one Slurm cluster, or several: from slurmdbd or from the jobcomp log."""
 
     Section: ClassVar[type[SourceSection]] = SlurmSection
+    user_field: ClassVar[str | None] = "User"
     mapping: ClassVar[str] = (
         importlib.resources.files("collector_slurm").joinpath("mapping.yaml").read_text("utf-8")
     )
