@@ -1,4 +1,4 @@
-"""The time, as everything that needs it is given it, and as people are told it."""
+"""The time: as an argument for everything that needs it, and as text for people."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,3 +17,8 @@ def span(seconds: float) -> str:
     units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
     unit, size = next((one for one in units if seconds >= 2 * one[1]), units[-1])
     return f"{int(seconds) // size} {unit}"
+
+
+def stamp(instant: datetime) -> str:
+    """`2026-01-31T12:00:00Z`, as people read it everywhere in this program."""
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,7 +1,8 @@
-"""How the program's events are written: to standard error, one line each.
+"""How the program writes what people read: events, one line each, and texts and numbers in them.
 
-On a terminal as coloured text, under systemd with the priority that the journal understands,
-otherwise as JSON. Tracebacks never show local variables, which may hold secrets.
+Events go to standard error: on a terminal as coloured text, under systemd with the priority that
+the journal understands, otherwise as JSON. Tracebacks never show local variables, which may hold
+secrets.
 """
 
 import logging
@@ -73,6 +74,27 @@ def is_the_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def printable(text: str) -> str:
+    """Text of anybody on one line, with escapes for all that a terminal or a parser would obey."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def size(length_bytes: float) -> str:
+    """`512 bytes`, `1.5 MB`, `20 GB`: powers of 1000, as in the configuration."""
+    for unit, unit_bytes in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if length_bytes >= unit_bytes:
+            value = length_bytes / unit_bytes
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"  # noqa: PLR2004
+    return counted(int(length_bytes), "byte")
+
+
 class _ToStructlog(logging.Handler):
     """Passes on what libraries log with the standard library."""
 
@@ -91,7 +113,7 @@ def _journal_line(_: WrappedLogger, __: str, event: EventDict) -> str:
     text, trace = str(event.pop("event", "")), event.pop("exception", "")
     fields = "".join(f" {key}={_one_line(value)}" for key, value in event.items())
     # The words of a library may hold anything.
-    lines = [f"{text if text.isprintable() else repr(text)}{fields}", *str(trace).splitlines()]
+    lines = [f"{printable(text)}{fields}", *map(printable, str(trace).splitlines())]
     return "\n".join(f"<{_PRIORITIES.get(level, 6)}>{line}" for line in lines)
 
 

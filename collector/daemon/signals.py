@@ -23,31 +23,44 @@ class Events:
     def __init__(self) -> None:
         # The one container of Python whose put may interrupt its own get.
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._bell, self.rope = socket.socketpair()
-        for end in (self._bell, self.rope):
+        self._wakeup, self.wakeup_fd = socket.socketpair()
+        for end in (self._wakeup, self.wakeup_fd):
             end.setblocking(False)
 
     def put(self, event: Event) -> None:
         """Adds an event; from any thread."""
         self._events.put(event)
-        with contextlib.suppress(BlockingIOError):  # it rings already
-            self.rope.send(b"\0")
+        with contextlib.suppress(BlockingIOError):  # it is awake already
+            self.wakeup_fd.send(b"\0")
 
     def next(self, wait_s: float | None) -> Event | None:
-        """The next event; None when there was none for so long, or nothing but a signal."""
+        """What to do next; None when there was nothing for so long, or nothing but a signal.
+
+        Everything that has come by now is one event: a death before an end, an end before a reload,
+        and any number of reloads is one.
+        """
+        come = self._drain()
+        if not come:
+            select.select([self._wakeup], [], [], wait_s)
+            with contextlib.suppress(BlockingIOError):
+                self._wakeup.recv(4096)
+            come = self._drain()
+        deaths = [event for event in come if isinstance(event, BaseException)]
+        if deaths:
+            return deaths[0]
+        return "stop" if "stop" in come else "reload" if come else None
+
+    def _drain(self) -> list[Event]:
+        come: list[Event] = []
         with contextlib.suppress(queue.Empty):
-            return self._events.get_nowait()
-        select.select([self._bell], [], [], wait_s)
-        with contextlib.suppress(BlockingIOError):
-            self._bell.recv(4096)
-        with contextlib.suppress(queue.Empty):
-            return self._events.get_nowait()
-        return None
+            while True:
+                come.append(self._events.get_nowait())
+        return come
 
     def close(self) -> None:
         """Closes the sockets."""
-        self._bell.close()
-        self.rope.close()
+        self._wakeup.close()
+        self.wakeup_fd.close()
 
 
 @contextlib.contextmanager
@@ -59,7 +72,7 @@ def signals_into(events: Events) -> Iterator[None]:
         signal.SIGHUP: lambda: events.put("reload"),
     }
     with _caught(actions):
-        before = signal.set_wakeup_fd(events.rope.fileno(), warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(events.wakeup_fd.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:

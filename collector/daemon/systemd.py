@@ -1,8 +1,10 @@
-"""Tells systemd how the service is: sd_notify(3), in a few lines and without its library."""
+"""Reports to systemd how the service is: sd_notify(3), in a few lines and without its library."""
 
 import os
 import socket
 import time
+
+from collector.logs import printable
 
 _LIMIT_S = 0.2
 """A service manager that reads nothing for so long is not waited for: accounting goes on."""
@@ -22,7 +24,8 @@ def notify(**state: str | int) -> bool:
     address = os.environ["NOTIFY_SOCKET"]
     if address.startswith("@"):
         address = "\0" + address[1:]
-    lines = (f"{name}={_one_line(str(value))}" for name, value in state.items())
+    # A value that is on one line cannot forge another variable.
+    lines = (f"{name}={printable(str(value))}" for name, value in state.items())
     message = "\n".join(lines)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.settimeout(_LIMIT_S)
@@ -34,7 +37,7 @@ def notify(**state: str | int) -> bool:
 
 
 def listening() -> bool:
-    """Whether a service manager wants to be told."""
+    """Whether a service manager listens."""
     return os.environ.get("NOTIFY_SOCKET", "").startswith(("/", "@"))
 
 
@@ -52,8 +55,3 @@ def watchdog_s() -> float | None:
     if not wanted.isdecimal() or not int(wanted) or process not in (None, str(os.getpid())):
         return None
     return int(wanted) / 1e6
-
-
-def _one_line(text: str) -> str:
-    """A value that cannot forge another variable."""
-    return "".join(char if char.isprintable() else " " for char in text)

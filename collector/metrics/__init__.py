@@ -5,10 +5,11 @@
     server.py     /metrics and /healthz on a thread of their own
 
 Counters of records come from the outbox, so they survive a restart; those of polls and passes
-begin anew. Names are `auditor_collector_<what>_<unit>`, with `_total` for counters; docs/metrics.md
-lists them all.
+start at 0 again. Names are `auditor_collector_<what>_<unit>`, with `_total` for counters;
+docs/metrics.md lists them all.
 """
 
+from collector.metrics.families import Sight
 from collector.metrics.metrics import Metrics
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "Sight"]

@@ -4,15 +4,17 @@ import platform
 import shutil
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from importlib.metadata import version
+from typing import NamedTuple, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from collector.clock import Now
-from collector.outbox import Kind, Origin, Outbox, Outcome, SenderState, Status
+from collector.outbox import Kind, Origin, Outbox, Outcome, SenderState, Status, Tried
 from collector.source import Lag
 
 PREFIX = "auditor_collector"
@@ -43,26 +45,38 @@ _COUNTERS = {
 `retrying` is a state, not a count."""
 
 
+class Reload(Protocol):
+    """How the last reload of the configuration went."""
+
+    succeeded_at: datetime
+    refused_at: datetime | None
+
+
+class Sight(NamedTuple):
+    """What the daemon knows beside the outbox."""
+
+    lags: Lags
+    """Of all sources that are configured; Prometheus misses a counter's first step if it was not 0
+    before."""
+    health: Callable[[], tuple[list[str], list[str]]]
+    """Problems, which make it red, and warnings."""
+    reload: Reload
+    certificate_end_at: datetime | None
+    """When the client certificate in use ends; None without one."""
+
+
 class Books(Collector):
     """Reads the outbox's status, and how far sources are behind, each time that it is asked."""
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        lags: Lags,
-        problems: Callable[[], list[str]],
-        now: Now,
-    ) -> None:
+    def __init__(self, outbox: Outbox, sight: Sight, now: Now) -> None:
         """Reads nothing.
 
         Args:
             outbox: whose books.
-            lags: of all sources; Prometheus misses a counter's first step if it was not 0 before.
-            problems: what is wrong.
+            sight: what the daemon knows beside it.
             now: the time, aware.
         """
-        self._outbox, self._lags = outbox, lags
-        self._problems, self._now = problems, now
+        self._outbox, self._sight, self._now = outbox, sight, now
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering reads nothing."""
@@ -70,14 +84,15 @@ class Books(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
-        status, lags = self._outbox.status(), self._lags()
+        status, lags = self._outbox.status(), self._sight.lags()
         yield from _counters(status, lags)
         yield from self._waiting(status)
-        yield from _sources(status)
+        yield from _sources(status, lags)
         yield from _lagging(lags)
         yield from _sender(status)
+        yield from self._configuration()
         yield _gauge(
-            "healthy", "1 if all is well, else 0; /healthz says why.", not self._problems()
+            "healthy", "1 if all is well, else 0; /healthz says why.", not self._sight.health()[0]
         )
         yield _gauge(
             "metrics_timestamp_seconds", "When these metrics were made.", self._now().timestamp()
@@ -87,6 +102,25 @@ class Books(Collector):
         )
         build.add_metric([version("auditor-collector"), platform.python_version()], 1)
         yield build
+
+    def _configuration(self) -> Iterator[Metric]:
+        reload, end_at = self._sight.reload, self._sight.certificate_end_at
+        yield _gauge(
+            "config_last_reload_successful",
+            "1 if the newest configuration is in use; 0 while it is refused.",
+            reload.refused_at is None,
+        )
+        yield _gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was read.",
+            reload.succeeded_at.timestamp(),
+        )
+        if end_at is not None:
+            yield _gauge(
+                "certificate_expiry_timestamp_seconds",
+                "When the client certificate ends.",
+                end_at.timestamp(),
+            )
 
     def _waiting(self, status: Status) -> Iterator[Metric]:
         now, oldest_at = self._now(), status.oldest_put_at
@@ -107,7 +141,26 @@ class Books(Collector):
         yield rejected
 
 
-def _counters(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
+def _tried(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
+    share = GaugeMetricFamily(
+        f"{PREFIX}_source_rejected_share",
+        "Of the newest hundred jobs that no rule leaves out, the share without a record, 0 to 1.",
+        labels=["source"],
+    )
+    red = GaugeMetricFamily(
+        f"{PREFIX}_source_rejecting",
+        "1 if these are over half, and of several users or of all: /healthz is red, and says why.",
+        labels=["source"],
+    )
+    for name in sources:
+        tried = status.sources[name].tried if name in status.sources else Tried()
+        share.add_metric([name], tried.share)
+        red.add_metric([name], tried.is_red)
+    yield share
+    yield red
+
+
+def _counters(status: Status, sources: Collection[str]) -> Iterator[Metric]:
     sums = Counter(
         {
             (source, str(Origin.POLL), str(outcome), ""): 0
@@ -116,6 +169,8 @@ def _counters(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
         }
     )
     for (source, origin, outcome, detail), number in status.counts.items():
+        if source not in sources:  # no longer configured
+            continue
         # Each backfill has a name of its own, which would be a time series of its own.
         sums[
             source,
@@ -140,7 +195,7 @@ def _counters(status: Status, sources: Iterable[str]) -> Iterator[Metric]:
     yield filtered
 
 
-def _sources(status: Status) -> Iterator[Metric]:
+def _sources(status: Status, configured: Collection[str]) -> Iterator[Metric]:
     success = GaugeMetricFamily(
         f"{PREFIX}_source_last_success_timestamp_seconds",
         "When the source's last good poll ended.",
@@ -150,11 +205,14 @@ def _sources(status: Status) -> Iterator[Metric]:
         f"{PREFIX}_source_failing", "1 if the source's last poll failed.", labels=["source"]
     )
     for name, source in status.sources.items():
+        if name not in configured:
+            continue
         if source.last_success_at is not None:
             success.add_metric([name], source.last_success_at.timestamp())
         failing.add_metric([name], source.last_error is not None)
     yield success
     yield failing
+    yield from _tried(status, configured)
 
 
 def _lagging(lags: Mapping[str, Lag | None]) -> Iterator[Metric]:

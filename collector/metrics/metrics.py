@@ -19,7 +19,7 @@ from prometheus_client import (
 from collector.clock import Now
 from collector.config import MetricsSection
 from collector.logs import Log
-from collector.metrics.families import PREFIX, Books, Lags
+from collector.metrics.families import PREFIX, Books, Sight
 from collector.metrics.server import Server
 from collector.outbox import Outbox, SenderState
 
@@ -36,8 +36,7 @@ class Metrics:
         self,
         section: MetricsSection,
         outbox: Outbox,
-        lags: Lags,
-        problems: Callable[[], list[str]],
+        sight: Sight,
         log: Log,
         now: Now,
     ) -> None:
@@ -46,17 +45,15 @@ class Metrics:
         Args:
             section: where to.
             outbox: whose books are read.
-            lags: gives how far sources are behind; of all sources, so that what never happened
-                shows as 0.
-            problems: what is wrong; empty if all is well.
+            sight: what the daemon knows beside it.
             log: for a server or file that cannot be.
             now: the time, aware.
         """
-        self._section, self._problems, self._log, self._now = section, problems, log, now
+        self._section, self._health, self._log, self._now = section, sight.health, log, now
         self._file_problem: str | None = None
         self._server: Server | None = None
         self._registry = registry = CollectorRegistry()
-        registry.register(Books(outbox, lags, problems, now))
+        registry.register(Books(outbox, sight, now))
         ProcessCollector(registry=registry)
 
         def name(what: str) -> str:
@@ -86,7 +83,7 @@ class Metrics:
             "When the sender's last good pass ended; 0 before the first.",
             registry=registry,
         )
-        for source in lags():
+        for source in sight.lags():
             self._poll_seconds.labels(source)
             for result in ("ok", "failed"):
                 self._polls.labels(source, result)
@@ -101,11 +98,11 @@ class Metrics:
         """
         if self._section.listen is not None:
             try:
-                self._server = Server(self._section.listen, self.exposition, self._problems)
+                self._server = Server(self._section.listen, self.exposition, self._health)
             except OSError as error:
                 # Accounting goes on; that nothing answers is what monitoring sees.
                 self._log.error(
-                    "metrics cannot be served", listen=self._section.listen, problem=str(error)
+                    "metrics cannot be served", listen=self._section.listen, error=str(error)
                 )
         if self._section.textfile is not None:
             schedule("textfile", self._write, self._section.textfile_interval_s, 0)
@@ -138,7 +135,7 @@ class Metrics:
             write(self._section.textfile, self.exposition())
         except OSError as error:
             if self._file_problem != error.strerror:
-                self._log.error("metrics cannot be written", problem=str(error))
+                self._log.error("metrics cannot be written", error=str(error))
             self._file_problem = error.strerror
         else:
             self._file_problem = None

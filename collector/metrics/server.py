@@ -16,25 +16,26 @@ _LIMIT_S = 5.0
 _TEXT = "text/plain; charset=utf-8"
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
+Health = Callable[[], tuple[list[str], list[str]]]
+"""Gives problems, which are answered with 503, and warnings."""
+
 
 class Server:
     """Listens from the moment it is made."""
 
-    def __init__(
-        self, listen: str, exposition: Callable[[], bytes], problems: Callable[[], list[str]]
-    ) -> None:
+    def __init__(self, listen: str, exposition: Callable[[], bytes], health: Health) -> None:
         """Listens.
 
         Args:
             listen: `HOST:PORT`.
             exposition: of all metrics, for /metrics.
-            problems: what is wrong, for /healthz.
+            health: for /healthz.
 
         Raises:
             OSError: when it cannot listen there.
         """
         host, _, port = listen.rpartition(":")
-        self._pages = {"/metrics": _metrics(exposition), "/healthz": _health(problems)}
+        self._pages = {"/metrics": _metrics(exposition), "/healthz": _health(health)}
         address = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -113,10 +114,12 @@ def _metrics(exposition: Callable[[], bytes]) -> Page:
     return lambda: (200, _EXPOSITION, exposition())
 
 
-def _health(problems: Callable[[], list[str]]) -> Page:
+def _health(health: Health) -> Page:
     def page() -> tuple[int, str, bytes]:
-        wrong = problems()
-        return (503 if wrong else 200), _TEXT, ("\n".join(wrong or ["all is well"]) + "\n").encode()
+        problems, warnings = health()
+        lines = [*problems, *(f"warning: {warning}" for warning in warnings)]
+        text = "\n".join(lines or ["all is well"]) + "\n"
+        return (503 if problems else 200), _TEXT, text.encode(errors="replace")
 
     return page
 

@@ -65,7 +65,7 @@ def explained(path: Path) -> Iterator[None]:
                 "of its directory, and whether the file system is read-only or has no inodes left "
                 "(df -i)"
             ) from error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG):
             with contextlib.suppress(OSError):
                 _broken(path).touch(mode=0o600)
             raise OutboxError(

@@ -18,7 +18,8 @@ def weigh(sql: sqlite3.Connection, records: int, length: int) -> None:
 def count(sql: sqlite3.Connection, counts: Mapping[tuple[str, str, str, str], int]) -> None:
     sql.executemany(
         "INSERT INTO counts VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET number = number + excluded.number",
+        " ON CONFLICT (source, origin, outcome, detail)"
+        " DO UPDATE SET number = number + excluded.number",
         [(*key, number) for key, number in counts.items() if number],
     )
 

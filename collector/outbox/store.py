@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from collector.config import OutboxSection
+from collector.logs import counted, size
 from collector.outbox import file as outbox_file
 from collector.outbox import rescue
 from collector.outbox.file import OutboxError, OutboxFullError, SetAside
@@ -167,12 +168,13 @@ class Outbox:
             records, length = sql.execute("SELECT records, bytes FROM totals").fetchone()
         limits = self._limits
         if records >= limits.max_records:
-            return f"{records} records wait, outbox.max_records is {limits.max_records}"
+            return f"{counted(records, 'record')} wait, outbox.max_records is {limits.max_records}"
         if length >= limits.max_bytes:
-            return f"{length} bytes wait, outbox.max_bytes is {limits.max_bytes}"
+            return f"{size(length)} wait, outbox.max_bytes is {size(limits.max_bytes)}"
         free = self.free_bytes()
         if free < limits.min_free_bytes:
-            return f"{free} bytes are free, outbox.min_free_bytes is {limits.min_free_bytes}"
+            least = size(limits.min_free_bytes)
+            return f"only {size(free)} are free, outbox.min_free_bytes is {least}"
         return None
 
     def free_bytes(self) -> int:

@@ -12,14 +12,17 @@ from hashlib import blake2b
 
 import msgspec
 
+from collector.logs import printable
+
 JOBS = 100
 """So many are looked at."""
 _USERS = 3
 """Jobs of so many users are no one's own fault."""
 _KNOWN_USERS = 500
 _REASON_LENGTH = 200
-_OWN = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-"""What differs between the reasons of two jobs that were rejected for the same thing."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+"""What a user wrote: it does not go where everybody may read (logs, /healthz, systemctl)."""
+_NUMBER = re.compile(r"\d+")
 
 
 class Tried(msgspec.Struct):
@@ -34,7 +37,7 @@ class Tried(msgspec.Struct):
         """Adds jobs that were read: (user as the batch system says, reason or nothing)."""
         for name, reason in jobs:
             user = blake2b(name.encode(errors="replace"), digest_size=6).hexdigest()
-            self.jobs.append((user, reason[:_REASON_LENGTH]))
+            self.jobs.append((user, printable(_QUOTED.sub("…", reason))[:_REASON_LENGTH]))
             self.users.pop(user, None)
             self.users[user] = not reason
         del self.jobs[:-JOBS]
@@ -66,19 +69,17 @@ class Tried(msgspec.Struct):
         reasons = [reason for _, reason in reversed(self.jobs) if reason]
         if not reasons:
             return ""
-        ((kind, _),) = Counter(_OWN.sub("…", reason) for reason in reasons).most_common(1)
-        return next(reason for reason in reasons if _OWN.sub("…", reason) == kind)
+        ((kind, _),) = Counter(_NUMBER.sub("0", reason) for reason in reasons).most_common(1)
+        return next(reason for reason in reasons if _NUMBER.sub("0", reason) == kind)
 
     def __str__(self) -> str:
         """`60 of the last 100 jobs were rejected, mostly: …`; empty if none was."""
         if not self.rejected:
             return ""
-        last = (
-            "the last job was"
-            if len(self.jobs) == 1
-            else (
-                f"{self.rejected} of the last {len(self.jobs)} jobs "
-                + ("was" if self.rejected == 1 else "were")
-            )
+        if len(self.jobs) == 1:
+            return f"the last job was rejected: {self.reason}"
+        were = "was" if self.rejected == 1 else "were"
+        return (
+            f"{self.rejected} of the last {len(self.jobs)} jobs {were} rejected, "
+            f"mostly: {self.reason}"
         )
-        return f"{last} rejected, mostly: {self.reason}"

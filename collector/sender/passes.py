@@ -96,6 +96,8 @@ class Sender:
         self._wait_s = 0.0
         self._state = SenderState.IDLE
         self._state_since: datetime | None = None
+        self._reason = ""
+        self._answered = False
 
     def run_pass(self, progressed: Callable[[], None] = lambda: None) -> Pass:
         """Sends what is due, unless it is too early after a failure or another process sends.
@@ -119,8 +121,9 @@ class Sender:
             self._failed(error)
         else:
             # An Auditor that is healthy may still refuse what is not yet due again.
-            if outcomes.keys() - {Outcome.RETRYING} or not self._outbox.waits():
-                self._well()
+            waits = self._outbox.waits()
+            if outcomes.keys() - {Outcome.RETRYING} or not waits:
+                self._well(SenderState.SENDING if waits else SenderState.IDLE)
         result = Pass(outcomes, self._state)
         if outcomes:
             seconds = (self._now() - started_at).total_seconds()
@@ -138,6 +141,9 @@ class Sender:
             self._probe()
         batch = [] if self._stop.is_set() else self._take(after=0)
         if not batch:
+            if not self._answered and not self._stop.is_set():
+                self._probe()  # a wrong address is known before the first job ends
+                self._answered = True
             return
         done: list[Verdict] = []
         with (
@@ -153,7 +159,9 @@ class Sender:
                 if trouble is not None:
                     self._settle(done, outcomes)
                     raise trouble
-                self._failures = 0
+                self._failures, self._answered = 0, True
+                if following or self._state in _TROUBLE:
+                    self._enter(SenderState.SENDING, "")  # a backlog can take hours
                 batch = following
             self._settle(done, outcomes)
 
@@ -215,14 +223,19 @@ class Sender:
             self._wait_s = self._backoff.wait_s(self._failures, self._random, retry_after_s)
             self._enter(SenderState.UNREACHABLE, str(error))
 
-    def _well(self) -> None:
+    def _well(self, state: SenderState) -> None:
         self._failures = 0
-        self._enter(SenderState.SENDING, "")
+        self._enter(state, "")
 
     def _enter(self, state: SenderState, reason: str) -> None:
-        """Tells a change of state once, and keeps it for the status."""
+        """Logs a change of state once, and keeps it, with its present reason, for the status."""
         if state == self._state and self._state_since is not None:
+            if reason != self._reason:
+                self._reason = reason
+                with contextlib.suppress(OutboxError):
+                    self._outbox.note_sender(state, reason, self._state_since)
             return
+        self._reason = reason
         before, self._state, now = self._state, state, self._now()
         lasted = None if self._state_since is None else now - self._state_since
         self._state_since = now

@@ -22,7 +22,7 @@ def test_a_state_reaches_the_service_manager(tmp_path: Path, monkeypatch: pytest
         manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         assert notify(READY=1, STATUS="a\nREADY=0")
-        assert manager.recv(4096) == b"READY=1\nSTATUS=a READY=0"
+        assert manager.recv(4096) == b"READY=1\nSTATUS=a\\nREADY=0"
 
 
 def test_an_abstract_socket_is_one_too(monkeypatch: pytest.MonkeyPatch):

@@ -12,8 +12,9 @@ import structlog
 
 from collector.clock import utc_now
 from collector.config import load
+from collector.daemon.health import Reload
 from collector.daemon.poll import Poll
-from collector.daemon.shift import Shift
+from collector.daemon.runtime import Runtime
 from collector.daemon.signals import Events
 from collector.outbox import Outbox
 from collector.pipeline.assemble import assemble
@@ -56,7 +57,8 @@ def test_a_damaged_outbox_is_told_of_and_its_jobs_arrive(tmp_path: Path, auditor
     (tmp_path / "outbox.db").write_bytes(b"no database" * 1000)
     process = site.start("run")
     try:
-        eventually(lambda: "sender   sending since" in site.run("status").stdout)
+        eventually(lambda: auditor.count("POST /records") >= 1)
+        eventually(lambda: "waiting  0 " in site.run("status").stdout)
     finally:
         assert end(process) == 0
     (kept,) = tmp_path.glob("outbox.db.damaged-*Z")
@@ -99,14 +101,16 @@ def test_a_clock_that_is_set_back_stalls_neither_sources_nor_sender(
     with (
         assemble(config, log, stop) as parts,
         contextlib.closing(Events()) as events,
-        Shift(config, parts, stop, events, log, utc_now) as shift,
+        Runtime(
+            config, parts, stop, events=events, reload=Reload(utc_now()), log=log, now=utc_now
+        ) as runtime,
     ):
         eventually(lambda: auditor.count("POST /records") == 1)
-        for job in shift._scheduler.get_jobs():
+        for job in runtime._scheduler.get_jobs():
             job.modify(next_run_time=utc_now() + timedelta(hours=1))
-        shift._clock_s += 3600
+        runtime._clock_s += 3600
         site.log(2, name="back")
-        shift.mind_the_clock()
+        runtime.correct_clock_jump()
         eventually(lambda: auditor.count("POST /records") == 2)
 
 

@@ -10,6 +10,7 @@ from collector.auditor.client import AuditorClientBuilder
 from collector.outbox import (
     OutboxError,
     Outcome,
+    SenderState,
 )
 from tests.delivery.faulty_auditor import Answer, Cut, Request
 from tests.delivery.matrix import UNEXPECTED, about, first
@@ -174,10 +175,22 @@ def test_a_minute_of_overload_blames_no_record(world: World):
     assert world.holds(range(10))
 
 
-def test_an_idle_sender_asks_nothing(world: World):
-    """Without records there are no requests, and no log."""
-    world.sender.run_pass()
-    assert (world.auditor.requests, world.log) == ([], [])
+def test_an_idle_sender_asks_once_whether_the_auditor_is_there(world: World):
+    """A wrong address is known before the first job ends; then there are no requests, no log."""
+    for _ in range(3):
+        assert world.sender.run_pass().state is SenderState.IDLE
+    assert [request.target for request in world.auditor.requests] == ["/health_check"]
+    assert world.log == []
+
+
+def test_an_auditor_that_never_answered_is_known_before_the_first_record(world: World):
+    """Unreachable, not idle; idle as soon as it answers."""
+    world.auditor.close()
+    assert world.sender.run_pass().state is SenderState.UNREACHABLE
+    status = world.outbox.status()
+    assert status.waiting == 0
+    assert status.sender is not None
+    assert status.sender.state is SenderState.UNREACHABLE
 
 
 def test_stop_ends_a_pass_after_the_batch_in_flight(world: World):

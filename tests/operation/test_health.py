@@ -109,7 +109,7 @@ def test_red_while_the_disk_is_nearly_full(tmp_path: Path, auditor: RunningAudit
         with service(site) as (process, _):
             green(site)
             (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - 1_000_000))
-            red(site, f"bytes are free in {disk}\n")
+            red(site, f"are free in {disk}\n")
             (disk / "ballast").unlink()
             green(site)
             assert end(process) == 0

@@ -291,7 +291,7 @@ def test_a_source_that_is_taken_out_and_put_back_goes_on_where_it_was(
         site.write_config()
         manager.forget()
         process.send_signal(signal.SIGHUP)
-        manager.hear_until(lambda said: said.get("STATUS") == "1 sources")
+        manager.hear_until(lambda said: said.get("STATUS") == "starting: 1 source")
         site.log(2, name="more")
         site.log(3)
         eventually(lambda: ids(auditor) == ["jobs-3", "more-1"])

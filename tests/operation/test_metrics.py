@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.clock import utc_now
 from collector.config import MetricsSection
-from collector.metrics import Metrics
+from collector.daemon.health import Reload
+from collector.metrics import Metrics, Sight
 from collector.outbox import (
     Intake,
     Outbox,
@@ -63,7 +64,7 @@ def test_every_job_is_in_the_counters(site: Watched):
         assert seen["auditor_collector_polls_total", "ok,jobs"] >= 1
         assert seen["auditor_collector_polls_total", "failed,jobs"] == 0
         assert seen["auditor_collector_poll_seconds_count", "jobs"] >= 1
-        assert seen["auditor_collector_sender_state", "sending"] == 1
+        assert seen["auditor_collector_sender_state", "idle"] == 1
         assert seen["auditor_collector_healthy", ""] == 1
 
 
@@ -171,7 +172,7 @@ def test_health_is_red_when_the_outbox_is_full_or_its_disk_nearly(site: Watched)
     site.write_config()
     site.config.write_text(site.config.read_text().replace("free_limit_bytes: 0,", ""))
     with service(site) as (process, _):
-        eventually(lambda: "bytes are free in" in site.get("/healthz")[1])
+        eventually(lambda: "are free in" in site.get("/healthz")[1])
         text = site.config.read_text().replace("min_free_bytes: 0", f"min_free_bytes: {10**18}")
         site.config.write_text(text)
         process.send_signal(signal.SIGHUP)
@@ -323,7 +324,11 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         outbox.note_sender(SenderState.SENDING, "", now)
         lags = {"jobs": Lag(1, 2)}
         metrics = Metrics(
-            MetricsSection(), outbox, lambda: lags, list, structlog.get_logger(), utc_now
+            MetricsSection(),
+            outbox,
+            Sight(lambda: lags, lambda: ([], []), Reload(now), now),
+            structlog.get_logger(),
+            utc_now,
         )
         metrics.polled("jobs", "ok", 1)
         text = metrics.exposition().decode()

@@ -15,6 +15,8 @@ from tests.helpers.site import LIMIT_S, NOBODY, Site, end, eventually
 from tests.helpers.stored import ids
 from tests.operation.manager import service
 
+IDLE = "idle: nothing waits; all is well"
+
 
 @pytest.fixture
 def site(tmp_path: Path, auditor: RunningAuditor) -> Site:
@@ -34,8 +36,10 @@ def test_start_passes_and_end_are_told(site: Site):
     """READY, then one line each pass, then STOPPING."""
     site.log(1)
     with service(site) as (process, manager):
-        assert manager.hear_until(lambda said: "READY" in said)[-1]["STATUS"] == "1 sources"
-        manager.hear_until(lambda said: said.get("STATUS") == "0 waiting; all is well")
+        assert (
+            manager.hear_until(lambda said: "READY" in said)[-1]["STATUS"] == "starting: 1 source"
+        )
+        manager.hear_until(lambda said: said.get("STATUS") == IDLE)
         process.send_signal(signal.SIGTERM)
         manager.hear_until(lambda said: said.get("STOPPING") == "1")
         assert process.wait(LIMIT_S) == 0
@@ -53,7 +57,7 @@ def test_the_status_says_what_waits_and_what_is_wrong(tmp_path: Path):
                 "a record has waited" in said.get("STATUS", "") and "never" in said["STATUS"]
             )
         )[-1]["STATUS"]
-    assert said.startswith("3 waiting (oldest ")
+    assert said.startswith("unreachable: 3 records wait (oldest ")
     assert "source absent: last good poll never: cannot read" in said
 
 
@@ -78,7 +82,7 @@ def test_a_source_that_hangs_is_not_covered_up(site: Site):
     site.write_config()
     os.mkfifo(site.folder / "pipe.jsonl")  # opening it waits for somebody who writes
     with service(site, WATCHDOG_USEC="1000000") as (_, manager):
-        eventually(lambda: "hangs; systemd will start anew" in site.said())
+        eventually(lambda: "hung; systemd restarts the service" in site.said())
         assert '"what":"pipe"' in site.said().replace('": "', '":"')
         manager.forget()
         heard = [manager.hear() or {} for _ in range(20)]
@@ -86,7 +90,7 @@ def test_a_source_that_hangs_is_not_covered_up(site: Site):
         (site.folder / "pipe.jsonl").rename(site.folder / "away")
         with (site.folder / "away").open("wb"):
             manager.hear_until(lambda said: said.get("WATCHDOG") == "1")
-    assert site.said().count("hangs; systemd will start anew") == 1
+    assert site.said().count("hung; systemd restarts the service") == 1
 
 
 @pytest.mark.slow
@@ -95,7 +99,7 @@ def test_a_sender_that_hangs_is_not_covered_up(tmp_path: Path, mute: str):
     site = Site(tmp_path, mute)
     site.log(1)
     with service(site, WATCHDOG_USEC="1000000") as (_, manager):
-        eventually(lambda: "hangs; systemd will start anew" in site.said())
+        eventually(lambda: "hung; systemd restarts the service" in site.said())
         manager.forget()
         heard = manager.hear(1.5)
         assert heard is None or "WATCHDOG" not in heard
@@ -151,7 +155,9 @@ def test_a_reload_changes_sources_and_says_so(site: Site, auditor: RunningAudito
         process.send_signal(signal.SIGHUP)
         told = manager.hear_until(lambda said: said.get("RELOADING") == "1")[-1]
         assert before <= int(told["MONOTONIC_USEC"]) <= time.clock_gettime_ns(1) // 1000
-        assert manager.hear_until(lambda said: "READY" in said)[-1]["STATUS"] == "2 sources"
+        assert (
+            manager.hear_until(lambda said: "READY" in said)[-1]["STATUS"] == "starting: 2 sources"
+        )
         eventually(lambda: ids(auditor) == ["jobs-1", "more-2"])
         assert end(process) == 0
 

@@ -192,7 +192,7 @@ def test_a_reload_takes_a_new_key_or_keeps_the_old_one(site: Site, auditor: Runn
         write_key(site, KEYS[1])
         manager.forget()
         process.send_signal(signal.SIGHUP)
-        manager.hear_until(lambda said: said.get("STATUS") == "1 sources")
+        manager.hear_until(lambda said: said.get("STATUS") == "starting: 1 source")
         site.log(2, user="alice")
         eventually(lambda: users(auditor).get("jobs-2") == under(KEYS[1], "alice"))
         assert end(process) == 0

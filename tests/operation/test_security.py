@@ -210,6 +210,6 @@ def test_an_answer_that_never_ends_is_noticed(tmp_path: Path, drip: str):
     site = Site(tmp_path, drip)
     site.log(1)
     with service(site, WATCHDOG_USEC="1000000") as (_, manager):
-        eventually(lambda: "hangs; systemd will start anew" in site.said())
+        eventually(lambda: "hung; systemd restarts the service" in site.said())
         manager.forget()
         assert status(site)["waiting"] == 1

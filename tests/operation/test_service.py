@@ -71,7 +71,7 @@ def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Servi
     assert service.node.run("systemctl", "is-active", UNIT) == "active\n"
     service.log(1)
     service.await_all()
-    service.await_("StatusText", lambda text: text == "0 waiting; all is well")
+    service.await_("StatusText", lambda text: text == "idle: nothing waits; all is well")
     assert "waiting  0 record(s)" in service.node.run("auditor-collector", "status")
     assert service.told(4) == []
     assert "mode is different" not in service.said()
@@ -214,7 +214,7 @@ def test_the_key_of_a_certificate_comes_by_credential(service: Service, tmp_path
         )
         service.ctl("restart", UNIT)
         service.log(1)
-        service.await_("StatusText", lambda text: text == "0 waiting; all is well")
+        service.await_("StatusText", lambda text: text == "idle: nothing waits; all is well")
 
 
 def test_the_journal_knows_how_grave_each_line_is(service: Service):

@@ -121,7 +121,7 @@ def test_a_file_of_every_layout_so_far_opens_and_keeps_what_it_held(stored: Path
 def layout(path: Path) -> list[tuple[object, ...]]:
     """Everything that a file's layout is made of."""
     with sqlite(path) as file:
-        rows = file.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
+        rows = file.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
         return [*rows, *file.execute("PRAGMA user_version").fetchall()]
 
 

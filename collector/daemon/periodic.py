@@ -1,16 +1,16 @@
-"""One thing that is done again and again, and whether it gets on."""
+"""A task that runs again and again, and whether it makes progress."""
 
 import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds that never go back."""
+"""Seconds of a clock that never goes back."""
 
 Progressed = Callable[[], None]
-"""Called by what is done, whenever another part of it is."""
+"""Called by a task whenever another part of it is done."""
 
 
-class Work:
+class PeriodicTask:
     """A source's poll, or the sender's pass, with its interval."""
 
     def __init__(
@@ -22,13 +22,13 @@ class Work:
         done: Callable[[str, float], None],
         clock: Clock = time.monotonic,
     ) -> None:
-        """Keeps all; does nothing.
+        """Keeps all; runs nothing.
 
         Args:
             name: of the source, or `sender`.
             interval_s: seconds between two starts.
-            do: does it once; says in a word how it went.
-            done: told that word, and how many seconds it took.
+            do: runs it once; returns in a word how it went.
+            done: is called with that word, and how many seconds it took.
             clock: the time.
         """
         self.name = name
@@ -37,11 +37,11 @@ class Work:
         self._done = done
         self._clock = clock
         self.busy = False
-        """Whether it is being done now."""
+        """Whether it runs now."""
         self._seen = clock()
 
     def __call__(self) -> None:
-        """Does it once."""
+        """Runs it once."""
         started = self._seen = self._clock()
         self.busy = True
         try:
@@ -52,7 +52,7 @@ class Work:
         self._done(result, self._seen - started)
 
     def late_s(self) -> float:
-        """Seconds since it last got on, or, between two times, since it should have begun."""
+        """Seconds since it last made progress, or, between two runs, since it should have begun."""
         # Read in this order, a change in between can only make it look less late.
         busy, seen = self.busy, self._seen
         return max(0.0, self._clock() - seen - (0 if busy else self.interval_s))
