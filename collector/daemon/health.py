@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from collector.auditor.certificate import read_certificate
 from collector.clock import span, stamp
 from collector.config import Config
 from collector.daemon.periodic import PeriodicTask
 from collector.daemon.poll import Poll
 from collector.logs import counted, size
 from collector.outbox import Outbox, SenderState, Status
+from collector.pipeline.assemble import certificate_end
 
 HANGING_S = 900.0
 """Something that made no progress for so long hangs, if systemd does not say otherwise."""
@@ -167,17 +167,6 @@ def _room(look: Look) -> Iterator[str]:
     free = look.outbox.free_bytes()
     if free < look.config.metrics.free_limit_bytes:
         yield f"outbox: only {size(free)} are free in {look.outbox.path.parent}"
-
-
-def certificate_end(config: Config) -> datetime | None:
-    """When the client certificate ends, aware; None without one, or if it cannot be read now."""
-    path = config.auditor.tls.certificate
-    if path is None:
-        return None
-    try:
-        return read_certificate(path).not_after
-    except ValueError:  # the sender meets it as well, and says what it is
-        return None
 
 
 def _certificate(look: Look, health: Health) -> None:

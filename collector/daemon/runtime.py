@@ -17,14 +17,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from collector.clock import Now
 from collector.config import Config
-from collector.daemon.health import HANGING_S, Health, Look, Reload, certificate_end, judge, line
+from collector.daemon.health import HANGING_S, Health, Look, Reload, judge, line
 from collector.daemon.periodic import PeriodicTask, Progressed
 from collector.daemon.poll import Poll
 from collector.daemon.signals import Events
 from collector.daemon.systemd import listening, notify, watchdog_s
 from collector.logs import Log, counted
 from collector.outbox import OutboxError
-from collector.pipeline.assemble import Parts
+from collector.pipeline.assemble import Parts, certificate_end
 from collector.source import Lag
 
 if TYPE_CHECKING:

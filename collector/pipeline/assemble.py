@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from collector.auditor.certificate import read_certificate
 from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.auditor.connection import proxy_of_environment
 from collector.clock import Now, utc_now
@@ -58,6 +59,17 @@ def proxy_of(section: AuditorSection) -> str | None:
     if section.proxy == "environment":
         return proxy_of_environment(section.url)
     return section.proxy
+
+
+def certificate_end(config: Config) -> datetime | None:
+    """When the client certificate ends, aware; None without one, or if it cannot be read now."""
+    path = config.auditor.tls.certificate
+    if path is None:
+        return None
+    try:
+        return read_certificate(path).not_after
+    except ValueError:  # the sender meets it as well, and says what it is
+        return None
 
 
 @contextlib.contextmanager
