@@ -4,6 +4,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 
 import msgspec
 
