@@ -1,6 +1,6 @@
 # `make demo` shows what it does, `make test` proves it; both set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo unit test check slow old-sqlite bench faults soak verify-slurm verify-htcondor nightly package clean
+.PHONY: help demo unit test check slow old-sqlite bench faults soak verify-slurm verify-auditor verify-htcondor nightly package clean
 BIN := .venv/bin
 
 help:  ## list what can be made
@@ -48,6 +48,9 @@ verify-slurm: .venv/test  ## the sums of a real Slurm beside those of the Audito
 
 verify-htcondor: .venv/test  ## the sums of a real HTCondor pool beside those of the Auditor; RELEASE=sid: of Debian's
 	@$(BIN)/python -m tests.htcondor.verify $(if $(RELEASE),--release $(RELEASE))
+
+verify-auditor: .venv/test  ## conversation, faults, roles and kills on the public Auditor and its PostgreSQL
+	@$(BIN)/python -m tests.real_auditor.verify
 
 faults: .venv/test  ## play every fault in front of an Auditor, and count what was lost
 	@$(BIN)/python tests/delivery/faults.py

@@ -13,8 +13,7 @@ does not prove anything by itself (no length, a text) is followed by the same qu
 found there was stored, and is not sent again.
 """
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -24,12 +23,16 @@ from collector.auditor.errors import (
     AuditorError,
     ForbiddenError,
     RecordExistsError,
+    RefusedError,
+    UnexpectedError,
     UnknownRecordError,
     UnprovenError,
 )
 from collector.auditor.query import QueryBuilder, SortBy
 from collector.outbox import Waiting
 
+_CONTROLS = 5
+"""So many records are tried as a control from each end of the ids."""
 _READ_AGAIN = timedelta(hours=1)
 """A role that was not allowed to read is asked again after this: rights are granted later."""
 
@@ -104,32 +107,40 @@ class Proof:
         update of a record that nobody has, with 404. Neither changes anything. An Auditor that
         holds nothing, or is in trouble, says no.
         """
+        misses = 0
         try:
-            held = self._any_held()
-            if held is None:
+            for held in self._held_records():
+                try:
+                    self._client.bulk_insert_encoded([held])
+                except RecordExistsError:
+                    return self._client.knows_no_run()
+                except RefusedError:  # stored by somebody who may store what is refused today
+                    continue
+                except UnexpectedError:  # the record whose stop time is refused, or an outage
+                    misses += 1
+                    if misses > 1:
+                        return False
+                    continue
                 return False
-            try:
-                self._client.bulk_insert_encoded([held])
-            except RecordExistsError:
-                return self._client.knows_no_run()
         except AuditorError:
             return False
         return False
 
-    def _any_held(self) -> bytes | None:
-        """A record that the Auditor holds, as it holds it."""
-        if self.may_read:
-            query = QueryBuilder().sort_by(SortBy().ascending("record_id")).limit(1).build()
+    def _held_records(self) -> Iterator[bytes]:
+        """Records that the Auditor holds, as it holds them: ours, if there is one, or any."""
+        if self._held is not None:
+            yield self._held
+        if not self.may_read:
+            return
+        for order in (SortBy().ascending("record_id"), SortBy().descending("record_id")):
+            query = QueryBuilder().sort_by(order).limit(_CONTROLS).build()
             try:
-                with contextlib.closing(self._client.stream_query(query)) as records:
-                    held = next(records, None)
+                yield from map(msgspec.json.encode, self._client.advanced_query(query))
             except ForbiddenError:
                 self.reading_is_refused()
+                return
             except UnprovenError:  # an empty answer through a proxy that strips lengths
-                pass
-            else:
-                return None if held is None else msgspec.json.encode(held)
-        return self._held
+                continue
 
     def _without_reading(self, waiting: Waiting) -> None:
         try:

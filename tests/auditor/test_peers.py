@@ -26,8 +26,14 @@ def needs(command: str) -> pytest.MarkDecorator:
     )
 
 
-def run(*command: str, path: Path | None = None) -> str:
-    """Runs a command; returns all that it wrote."""
+def run(*command: str, path: Path | None = None, modules: Path | None = None) -> str:
+    """Runs a command; returns all that it wrote.
+
+    Args:
+        command: and its arguments.
+        path: a folder with commands that come first.
+        modules: a folder with Python modules that come first.
+    """
     search = os.environ["PATH"] if path is None else f"{path}:{os.environ['PATH']}"
     done = subprocess.run(
         command,
@@ -36,10 +42,18 @@ def run(*command: str, path: Path | None = None) -> str:
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, "PATH": search},
+        env={**os.environ, "PATH": search, "PYTHONPATH": str(modules or "")},
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def exchanged(folder: Path) -> Path:
+    """A folder in which `pyauditor` is our client."""
+    package = folder / "modules" / "pyauditor"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from collector.auditor import *\n")
+    return package.parent
 
 
 @needs("auditor-htcondor-collector")
@@ -87,10 +101,12 @@ def test_the_public_htcondor_collector_pushes_into_it(
 
 @needs("auditor-apel-publish")
 @needs("openssl")
+@pytest.mark.parametrize("module", ["pyauditor", "collector.auditor"])
 def test_the_public_apel_plugin_reports_a_month_of_it(
-    auditor: RunningAuditor, tmp_path: Path
+    module: str, auditor: RunningAuditor, tmp_path: Path
 ) -> None:
-    """A dry run reads the month day by day, and adds up what was stored."""
+    """A dry run reads the month day by day and adds up what was stored, with either client."""
+    modules = None if module == "pyauditor" else exchanged(tmp_path)
     now = datetime.now(UTC)
     start = now.replace(day=1, hour=0, minute=0, second=1, microsecond=0)
     with auditor.client() as client:
@@ -136,7 +152,7 @@ def test_the_public_apel_plugin_reports_a_month_of_it(
         "  optional:\n"
         "    GlobalUserName: !MetaField {name: subject}\n"
     )
-    said = run("auditor-apel-publish", "-c", str(config), "--dry-run")
+    said = run("auditor-apel-publish", "-c", str(config), "--dry-run", modules=modules)
     assert "One-shot dry-run finished!" in said
     for figure in ("WallDuration: 1850", "CpuDuration: 6000", "NumberOfJobs: 100"):
         assert figure in said

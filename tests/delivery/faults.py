@@ -20,9 +20,12 @@ from tests.delivery.world import new_world
 COLUMNS = ("faults", "requests", "records", "lost", "doubled", "stuck", "wrongly rejected")
 
 
-def play(name: str, folder: Path, behind: str) -> Counter[str]:
-    """Plays one scenario and counts."""
+def play(
+    name: str, folder: Path, behind: str, rights: frozenset[str] | None = None
+) -> Counter[str]:
+    """Plays one scenario, with the rights of a role, and counts."""
     with new_world(folder, behind, timeout_s=1) as world:
+        world.auditor.rights = rights
         outcome = SCENARIOS[name].play(world)
         status = world.outbox.status()
         wanted = [f"{world.prefix}-{number}" for number in outcome.held]
