@@ -177,6 +177,24 @@ def test_sending_paused(scene: Scene):
     scene.is_over()
 
 
+def test_jobs_rejected(scene: Scene):
+    """Two of the three jobs that were ever seen cannot be mapped."""
+    scene.site.log(2, cores=-1)
+    scene.site.log(3, cores=-1)
+    scene.fires("AuditorCollectorJobsRejected")
+
+
+def test_reload_refused(scene: Scene):
+    """A mistake in the changed file; over when it is corrected and read again."""
+    good = scene.site.config.read_text()
+    scene.site.config.write_text(good + "unknown: 1\n")
+    scene.daemon.send_signal(signal.SIGHUP)
+    scene.fires("AuditorCollectorReloadRefused")
+    scene.site.config.write_text(good)
+    scene.daemon.send_signal(signal.SIGHUP)
+    scene.is_over()
+
+
 def test_records_rejected(scene: Scene):
     """A job with an impossible number of cores."""
     scene.site.log(2, cores=-1)
@@ -229,4 +247,6 @@ def test_source_behind_and_jobs_will_be_lost(tmp_path: Path, auditor: RunningAud
 def test_no_alert_is_left_out():
     """Each of the rules has its test here."""
     here = re.findall(r'fires\("(AuditorCollector\w+)"', Path(__file__).read_text())
+    # The end of a certificate is a date, which alerts_test.yaml has a story for.
+    here.append("AuditorCollectorCertificateEnds")
     assert set(here) == {rule["alert"] for rule in yaml.safe_load(RULES)["groups"][0]["rules"]}

@@ -51,7 +51,9 @@ def test_every_job_is_in_the_counters(site: Watched):
         with service(site) as (process, _):
             eventually(
                 lambda: (
-                    site.samples().get(("auditor_collector_records_sent_total", "poll,jobs")) == 10
+                    (seen := site.samples()).get(("auditor_collector_sender_state", "idle")) == 1
+                    and seen["auditor_collector_records_sent_total", "poll,jobs"] == 10
+                    and seen["auditor_collector_polls_total", "ok,jobs"] >= 1
                 )
             )
             seen = site.samples()
@@ -285,7 +287,7 @@ def test_nothing_of_it_is_loaded_when_it_is_off(tmp_path: Path):
     site = Site(tmp_path, NOBODY)
     site.log(1)
     with service(site) as (process, manager):
-        manager.hear_until(lambda said: "waiting" in said.get("STATUS", ""))
+        manager.hear_until(lambda said: "record waits" in said.get("STATUS", ""))
         tcp = Path(f"/proc/{process.pid}/net/tcp").read_text()
         inodes = set()
         for link in Path(f"/proc/{process.pid}/fd").iterdir():
