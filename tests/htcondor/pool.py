@@ -90,7 +90,7 @@ SHADOW_WORKLIFE = 0
 KILLING_TIMEOUT = 4
 MachineMaxVacateTime = 4
 NEGOTIATOR_CONSIDER_PREEMPTION = True
-PREEMPTION_REQUIREMENTS = TARGET.LabPreempts =?= True
+PREEMPTION_REQUIREMENTS = False
 # the machine
 NUM_CPUS = {cpus}
 MEMORY = 16384
@@ -104,11 +104,9 @@ START = True
 SUSPEND = False
 PREEMPT = False
 KILL = False
-RANK = 0
+RANK = TARGET.LabPreferred =?= True
 DedicatedScheduler = "DedicatedScheduler@{host}"
 STARTD_ATTRS = $(STARTD_ATTRS) DedicatedScheduler
-GROUP_NAMES = group_atlas, group_atlas.prod, group_cms
-GROUP_ACCEPT_SURPLUS = True
 # the accounting
 HISTORY = $(SPOOL)/history
 MAX_HISTORY_LOG = 200000

@@ -37,11 +37,8 @@ def truth(workload: Workload, mode: str) -> dict[tuple[str, str], list[TrueRun]]
     schedds = workload.pool.schedds if mode in ELSEWHERE else workload.pool.schedds[:1]
     names = {schedd.name.partition("@")[0].partition(".")[0]: schedd.name for schedd in schedds}
     for (label, job), runs in of_jobs.items():
-        kind = workload.kind_of(label, job)
-        if label in names and kind is not None and _counts(kind, mode):
-            chosen = _chosen(kind, runs, mode)
-            if not kind.shadow_lives and mode == "tracked_epochs":
-                chosen[-1].open = True
+        kind = workload.kind_of(label, job) or Kind("of another", runs[0].user)
+        if label in names and _counts(kind, mode) and (chosen := _chosen(kind, runs, mode)):
             found[names[label], job] = chosen
     for submitted in workload.jobs:  # jobs whose slot was taken, but whose program never began
         if submitted.schedd in schedds and not submitted.kind.executes:
@@ -51,11 +48,8 @@ def truth(workload: Workload, mode: str) -> dict[tuple[str, str], list[TrueRun]]
 
 
 def _counts(kind: Kind, mode: str) -> bool:
-    if mode in {"epochs", "tracked_epochs"} and kind.universe not in WITH_EPOCHS:
-        return False
-    if mode == "epochs" and not kind.shadow_lives:
-        return False
-    return kind.universe in ACCOUNTED_UNIVERSES
+    epochs_only = mode in {"epochs", "tracked_epochs"}
+    return kind.universe in (WITH_EPOCHS if epochs_only else ACCOUNTED_UNIVERSES)
 
 
 def _who(kind: Kind) -> tuple[str, str]:
@@ -73,6 +67,14 @@ def _chosen(kind: Kind, runs: Sequence[Run], mode: str) -> list[TrueRun]:
         )
         for run in runs
     ]
+    lost = [each[number] for number in kind.lost_runs]
+    if mode == "epochs":
+        return [run for run in each if run not in lost]
+    if mode == "pair":
+        return [run for run in each if run not in lost or run is each[-1]]
+    if mode == "tracked_epochs":
+        for run in lost:
+            run.open = True
     if mode in EVERY_RUN:
         return each
     last = each[-1]

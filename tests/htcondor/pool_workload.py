@@ -61,8 +61,8 @@ class Kind:
     executes: bool = True
     """False: a slot is taken, but the program cannot be started there."""
     nodes: int = 1
-    shadow_lives: bool = True
-    """False: the shadow of its last run is killed, and writes no epoch ad."""
+    lost_runs: tuple[int, ...] = ()
+    """Those of its runs (0: the first, -1: the last) whose shadow is killed; it writes no ad then."""
 
 
 def when(state: str, after_s: float, *command: str) -> Action:
@@ -158,7 +158,7 @@ def ordinary() -> list[Kind]:
             FOREVER_S,
             submit="remove_kill_sig = SIGWINCH",
             actions=(remove("running", 5), remove("removed", 1, "-forcex")),
-            shadow_lives=False,
+            lost_runs=(-1,),
         ),
         # Stays in the queue after its removal, and is forced out of it much later.
         Kind(
@@ -227,6 +227,21 @@ class Workload:
         """Submits the jobs of a kind."""
         schedd = schedd or self.pool.schedds[0]
         label = schedd.name.partition("@")[0].partition(".")[0]
+        path = f"/home/{kind.user}/{kind.name}.sub"
+        self.pool.write(path, self.submit_text(kind, label))
+        said = self.pool.run("condor_submit", "-name", schedd.name, "-terse", path, user=kind.user)
+        job = Submitted(kind, schedd, said.split(".")[0].split()[-1], list(kind.actions))
+        self.jobs.append(job)
+        self._note(job, "submitted")
+        return job
+
+    def submit_text(self, kind: Kind, label: str) -> str:
+        """The submit file of a kind.
+
+        Args:
+            kind: of job.
+            label: what the witness calls the schedd.
+        """
         words = [label, "$(Cluster).$(Process)", str(kind.seconds), kind.end, str(kind.burners)]
         lines = [
             f"universe = {kind.universe}",
@@ -240,13 +255,7 @@ class Workload:
         if kind.group:
             lines.append(f"accounting_group = {GROUPS[kind.group]}")
             lines.append(f"accounting_group_user = {kind.user}")
-        path = f"/home/{kind.user}/{kind.name}.sub"
-        self.pool.write(path, "\n".join([*lines, f"queue {kind.count}", ""]))
-        said = self.pool.run("condor_submit", "-name", schedd.name, "-terse", path, user=kind.user)
-        job = Submitted(kind, schedd, said.split(".")[0].split()[-1], list(kind.actions))
-        self.jobs.append(job)
-        self._note(job, "submitted")
-        return job
+        return "\n".join([*lines, f"queue {kind.count}", ""])
 
     def run(
         self,

@@ -13,6 +13,7 @@ witness within one second after the witness, too, was cut to whole seconds.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -25,13 +26,22 @@ from collector.record import Record
 from tests.helpers.auditor_server import running_auditor
 from tests.htcondor.pool import Pool, UnavailableError, running_pool
 from tests.htcondor.pool_collecting import EVERY_RUN, LAST, POLL_S, TOTAL, Collecting
+from tests.htcondor.pool_disturbances import (
+    ROUTER,
+    machine_lost,
+    ordinary_jobs,
+    preempted,
+    schedd_killed,
+    schedd_restarted,
+    shadow_killed,
+)
 from tests.htcondor.pool_truth import TrueRun, truth
-from tests.htcondor.pool_workload import Workload, ordinary
+from tests.htcondor.pool_workload import Workload
 
 TOLERANCE_S = 1
 CPU_TOLERANCE_S = 2
 """Without cgroups HTCondor counts the CPU time of each process in whole seconds."""
-UNSEEN_S = 5
+UNSEEN_S = 15
 """A run whose program never began is over within this time."""
 Who = tuple[str, str]
 """User and group; no group is an empty text."""
@@ -150,9 +160,17 @@ def run_workload(pool: Pool, collecting: Collecting) -> Workload:
                 collecting.kill_and_restart()
             yield
 
-    for kind in ordinary():
-        workload.submit(kind)
-    workload.run(300, killed())
+    kills = killed()
+    for disturb in (
+        ordinary_jobs,
+        schedd_restarted,
+        schedd_killed,
+        machine_lost,
+        shadow_killed,
+        preempted,
+    ):
+        disturb(workload)
+        workload.run(300, kills)
     time.sleep(3 * POLL_S)
     return workload
 
@@ -163,7 +181,7 @@ def main() -> int:
     parser.add_argument("--release", metavar="SUITE", default="trixie", help="Debian's release")
     suite = parser.parse_args().release
     try:
-        with tempfile.TemporaryDirectory() as name, running_pool(suite, schedds=2) as pool:
+        with tempfile.TemporaryDirectory() as name, running_pool(suite, ROUTER, schedds=2) as pool:
             print(pool.run("condor_version"), flush=True)
             folder = Path(name)
             with running_auditor(folder / "auditor.db") as auditor:
@@ -172,6 +190,15 @@ def main() -> int:
                     workload = run_workload(pool, collecting)
                 finally:
                     collecting.stop()
+                if os.environ.get("KEEP"):
+                    import shutil
+
+                    keep = Path(os.environ["KEEP"])
+                    shutil.rmtree(keep, ignore_errors=True)
+                    for d in ("spool", "lab", "log"):
+                        shutil.copytree(pool.folder / d, keep / d, ignore_dangling_symlinks=True)
+                    (keep / "workload.log").write_text("\n".join(workload.log))
+                    shutil.copytree(folder, keep / "collector")
                 differences = compare(collecting, workload)
                 rejected = collecting.rejected() + collecting.backfill()
                 differences += compare(collecting, workload, "b-")
