@@ -1,14 +1,17 @@
-"""What happens to a pool while jobs run: daemons restart and die, machines are lost, others preempt.
+"""What happens to a pool while jobs run: daemons restart and die, a machine is lost, jobs preempt.
 
 Each disturbance submits its jobs, waits until they run, disturbs, and leaves them to end.
 """
 
+import itertools
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tests.htcondor.pool import CPUS, Pool, eventually
+from tests.htcondor.pool_collecting import POLL_S, Collecting
 from tests.htcondor.pool_workload import (
     FOREVER_S,
     Kind,
@@ -25,27 +28,56 @@ DAEMON_LIST = $(DAEMON_LIST) JOB_ROUTER
 JOB_ROUTER_POLLING_PERIOD = 2
 JOB_ROUTER_DEFAULT_MAX_JOBS_PER_ROUTE = 10
 JOB_ROUTER_ROUTE_NAMES = Lab
-JOB_ROUTER_SOURCE_JOB_CONSTRAINT = LabRouted =?= True
 JOB_ROUTER_ROUTE_Lab @=end
-  REQUIREMENTS target.LabRouted =?= True
+  REQUIREMENTS LabRouted =?= True
   UNIVERSE vanilla
   SET LabRouted False
+  SET Requirements True
 @end
 """
 """Settings of a pool whose jobs with LabRouted become others of the same schedd."""
 _DAG = "JOB A node.sub\nJOB B node.sub\nJOB C node.sub\nPARENT A CHILD B C\n"
 
 
+def run_all(pool: Pool, collecting: Collecting) -> Workload:
+    """Runs jobs of every kind, and every disturbance, while the daemon collects and is killed."""
+    workload = Workload(pool)
+    collecting.start()
+    kills = _killed(collecting)
+    for disturb in (
+        ordinary_jobs,
+        schedd_restarted,
+        schedd_killed,
+        machine_lost,
+        preempted,
+    ):
+        disturb(workload)
+        workload.run(200, kills)
+    time.sleep(4 * POLL_S)
+    return workload
+
+
+def _killed(collecting: Collecting) -> Iterator[None]:
+    for look in itertools.count(1):
+        if look % 25 == 0:
+            collecting.kill_and_restart()
+        yield
+
+
 def ordinary_jobs(workload: Workload) -> None:
     """Jobs of every kind, and some that become others: the nodes of a DAG, and a routed job."""
+    on_second = {"completed", "multicore", "held_by_owner", "removed_running"}
     for kind in ordinary():
         workload.submit(kind)
-    workload.submit(Kind("routed", "bob", submit="My.LabRouted = True"))
+        if kind.name in on_second:
+            workload.submit(kind, workload.pool.schedds[1])
+    workload.submit(Kind("routed", "bob", submit="My.LabRouted = True\nrequirements = false"))
     pool = workload.pool
     pool.write("/home/carol/node.sub", workload.submit_text(Kind("node", "carol"), "ap1"))
     pool.write("/home/carol/lab.dag", _DAG)
     options = ("-f", "-schedd-daemon-ad-file", "/var/spool/condor/.schedd_classad")
     pool.run("condor_submit_dag", *options, "lab.dag", user="carol")
+    shadow_killed(workload)
 
 
 def schedd_restarted(workload: Workload) -> None:
@@ -70,9 +102,9 @@ def _schedd_restarts(workload: Workload, *, killed: bool) -> None:
     hold, held_removed, vacate, removed, _, _ = jobs = [
         workload.submit(kind)
         for kind in (
-            Kind(f"{name}_held", "bob", 30, actions=(held,)),
+            Kind(f"{name}_held", "bob", 30, actions=(held,), exact_total=False),
             Kind(f"{name}_held_removed", "bob", FOREVER_S, actions=(remove("held", 8),)),
-            Kind(f"{name}_vacated", "alice", 30, group="atlas"),
+            Kind(f"{name}_vacated", "alice", 30, group="atlas", exact_total=False),
             Kind(f"{name}_removed", "carol", FOREVER_S),
             Kind(f"{name}_completed", "carol", 26),
             Kind(f"{name}_completed_meanwhile", "alice", 12),
@@ -102,7 +134,7 @@ def machine_lost(workload: Workload) -> None:
     _, removed = jobs = [
         workload.submit(kind)
         for kind in (
-            Kind("machine_lost", "alice", 14, submit=_LEASE, group="atlas"),
+            Kind("machine_lost", "alice", 14, submit=_LEASE, group="atlas", exact_total=False),
             Kind("machine_lost_removed", "bob", FOREVER_S, submit=_LEASE),
         )
     ]
@@ -124,15 +156,16 @@ def shadow_killed(workload: Workload) -> None:
     by_shadow, by_starter = jobs = [
         workload.submit(kind)
         for kind in (
-            Kind("shadow_killed", "bob", 12, lost_runs=(0,)),
-            Kind("starter_killed", "carol", 12),
+            Kind("shadow_killed", "bob", 12, lost_runs=(0,), attempts=True, exact_total=False),
+            Kind("starter_killed", "carol", 12, attempts=True),
         )
     ]
     _until_running(workload, jobs)
     time.sleep(6)
     workload.pool.kill("condor_shadow", f"{by_shadow.cluster}.")
     (program,) = workload.pool.pids("job", f"{by_starter.cluster}.")
-    parent = int(open(f"/proc/{program}/stat").read().rpartition(")")[2].split()[1])
+    stat = Path(f"/proc/{program}/stat").read_text()
+    parent = int(stat.rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from tests.htcondor.pool_collecting import ELSEWHERE, EVERY_RUN, TOTAL
 from tests.htcondor.pool_witness import Run, witnessed
-from tests.htcondor.pool_workload import GROUPS, Kind, Workload
+from tests.htcondor.pool_workload import GROUPS, Kind, Workload, label_of
 
-ACCOUNTED_UNIVERSES = {"vanilla", "parallel", "local", "scheduler"}
-WITH_EPOCHS = {"vanilla", "parallel"}
-"""Universes whose runs a shadow writes to the epoch history."""
+ACCOUNTED_UNIVERSES = {"vanilla", "parallel"}
+"""Those that hold a slot, which is the default of `universes`."""
 
 
 @dataclass
@@ -24,7 +23,9 @@ class TrueRun:
     length_s: float
     cpu_s: float
     open: bool = False
-    """Whether the mode cannot know its end, and records it without a stop time for a day."""
+    """Whether the mode may not know its end, and then records it without a stop time for a day."""
+    exact: bool = True
+    """False: HTCondor's own sum for the job, which is what the mode accounts, is not exact."""
 
     def __str__(self) -> str:
         return f"{self.length_s:g} s until {self.end_at:.1f}"
@@ -35,10 +36,10 @@ def truth(workload: Workload, mode: str) -> dict[tuple[str, str], list[TrueRun]]
     found: dict[tuple[str, str], list[TrueRun]] = defaultdict(list)
     of_jobs = witnessed(workload.pool.lab / "witness")
     schedds = workload.pool.schedds if mode in ELSEWHERE else workload.pool.schedds[:1]
-    names = {schedd.name.partition("@")[0].partition(".")[0]: schedd.name for schedd in schedds}
+    names = {label_of(schedd): schedd.name for schedd in schedds}
     for (label, job), runs in of_jobs.items():
         kind = workload.kind_of(label, job) or Kind("of another", runs[0].user)
-        if label in names and _counts(kind, mode) and (chosen := _chosen(kind, runs, mode)):
+        if label in names and _counts(kind) and (chosen := _chosen(kind, runs, mode)):
             found[names[label], job] = chosen
     for submitted in workload.jobs:  # jobs whose slot was taken, but whose program never began
         if submitted.schedd in schedds and not submitted.kind.executes:
@@ -47,9 +48,8 @@ def truth(workload: Workload, mode: str) -> dict[tuple[str, str], list[TrueRun]]
     return found
 
 
-def _counts(kind: Kind, mode: str) -> bool:
-    epochs_only = mode in {"epochs", "tracked_epochs"}
-    return kind.universe in (WITH_EPOCHS if epochs_only else ACCOUNTED_UNIVERSES)
+def _counts(kind: Kind) -> bool:
+    return kind.universe in ACCOUNTED_UNIVERSES
 
 
 def _who(kind: Kind) -> tuple[str, str]:
@@ -81,4 +81,5 @@ def _chosen(kind: Kind, runs: Sequence[Run], mode: str) -> list[TrueRun]:
     if mode in TOTAL:
         last.length_s = sum(run.length_s for run in each)
         last.cpu_s = sum(run.cpu_s for run in each)
+        last.exact = kind.exact_total
     return [last]

@@ -61,8 +61,14 @@ class Kind:
     executes: bool = True
     """False: a slot is taken, but the program cannot be started there."""
     nodes: int = 1
+    hostile: bool = False
+    """Whether its owner edits its ad."""
+    exact_total: bool = True
+    """False: HTCondor's RemoteWallClockTime of the job is not the sum of its runs."""
+    attempts: bool = False
+    """Whether a shadow may have begun runs of no length beside those that the job saw."""
     lost_runs: tuple[int, ...] = ()
-    """Those of its runs (0: the first, -1: the last) whose shadow is killed; it writes no ad then."""
+    """Those of its runs (0: the first, -1: the last) whose shadow is killed, and writes no ad."""
 
 
 def when(state: str, after_s: float, *command: str) -> Action:
@@ -200,6 +206,11 @@ def ordinary() -> list[Kind]:
     ]
 
 
+def label_of(schedd: Schedd) -> str:
+    """What the witness calls a schedd: `ap2` of `ap2@ap1.lab.example`."""
+    return schedd.name.partition("@")[0].partition(".")[0]
+
+
 @dataclass
 class Submitted:
     """A cluster that was submitted."""
@@ -226,9 +237,8 @@ class Workload:
     def submit(self, kind: Kind, schedd: Schedd | None = None) -> Submitted:
         """Submits the jobs of a kind."""
         schedd = schedd or self.pool.schedds[0]
-        label = schedd.name.partition("@")[0].partition(".")[0]
         path = f"/home/{kind.user}/{kind.name}.sub"
-        self.pool.write(path, self.submit_text(kind, label))
+        self.pool.write(path, self.submit_text(kind, label_of(schedd)))
         said = self.pool.run("condor_submit", "-name", schedd.name, "-terse", path, user=kind.user)
         job = Submitted(kind, schedd, said.split(".")[0].split()[-1], list(kind.actions))
         self.jobs.append(job)
@@ -321,17 +331,16 @@ class Workload:
         """The kind of a job; None for one that nobody submitted here, as a node of a DAG.
 
         Args:
-            label: what the name of its schedd begins with.
+            label: what the witness calls its schedd, or the name of that.
             job: "cluster.proc".
         """
         for one in self.jobs:
-            if one.cluster == job.partition(".")[0] and one.schedd.name.startswith(label):
+            if one.cluster == job.partition(".")[0] and label in {
+                label_of(one.schedd),
+                one.schedd.name,
+            }:
                 return one.kind
         return None
-
-    def name_of(self, schedd: str, job: str) -> str:
-        kind = self.kind_of(schedd, job)
-        return "?" if kind is None else kind.name
 
     def _note(self, job: Submitted, *what: str) -> None:
         self.log.append(f"{time.time():.1f} {job.kind.name} {job.cluster} {' '.join(what)}")
