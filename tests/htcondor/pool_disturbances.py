@@ -45,7 +45,7 @@ def run_all(pool: Pool, collecting: Collecting) -> Workload:
     collecting.start()
     kills = _killed(collecting)
     for disturb in (
-        ordinary_jobs,
+        shadow_killed_and_ordinary_jobs,
         schedd_restarted,
         schedd_killed,
         machine_lost,
@@ -64,6 +64,12 @@ def _killed(collecting: Collecting) -> Iterator[None]:
         yield
 
 
+def shadow_killed_and_ordinary_jobs(workload: Workload) -> None:
+    """Both at the same time."""
+    shadow_killed(workload)
+    ordinary_jobs(workload)
+
+
 def ordinary_jobs(workload: Workload) -> None:
     """Jobs of every kind, and some that become others: the nodes of a DAG, and a routed job."""
     on_second = {"completed", "multicore", "held_by_owner", "removed_running"}
@@ -77,7 +83,6 @@ def ordinary_jobs(workload: Workload) -> None:
     pool.write("/home/carol/lab.dag", _DAG)
     options = ("-f", "-schedd-daemon-ad-file", "/var/spool/condor/.schedd_classad")
     pool.run("condor_submit_dag", *options, "lab.dag", user="carol")
-    shadow_killed(workload)
 
 
 def schedd_restarted(workload: Workload) -> None:
@@ -110,7 +115,7 @@ def _schedd_restarts(workload: Workload, *, killed: bool) -> None:
             Kind(f"{name}_completed_meanwhile", "alice", 12),
         )
     ]
-    _until_running(workload, jobs)
+    until_running(workload, jobs)
     time.sleep(10)
     if killed:
         workload.pool.kill("condor_schedd")
@@ -138,7 +143,7 @@ def machine_lost(workload: Workload) -> None:
             Kind("machine_lost_removed", "bob", FOREVER_S, submit=_LEASE),
         )
     ]
-    _until_running(workload, jobs)
+    until_running(workload, jobs)
     time.sleep(8)
     lost = [
         pid
@@ -160,7 +165,7 @@ def shadow_killed(workload: Workload) -> None:
             Kind("starter_killed", "carol", 12, attempts=True),
         )
     ]
-    _until_running(workload, jobs)
+    until_running(workload, jobs)
     time.sleep(6)
     workload.pool.kill("condor_shadow", f"{by_shadow.cluster}.")
     (program,) = workload.pool.pids("job", f"{by_starter.cluster}.")
@@ -172,12 +177,12 @@ def shadow_killed(workload: Workload) -> None:
 def preempted(workload: Workload) -> None:
     """A job that the machine prefers takes it away from another, which runs again later."""
     first = workload.submit(Kind("preempted", "alice", 12, cores=CPUS, group="atlas"))
-    _until_running(workload, [first])
+    until_running(workload, [first])
     time.sleep(5)
     workload.submit(Kind("preferred", "bob", 4, cores=CPUS, submit="My.LabPreferred = True"))
 
 
-def _until_running(workload: Workload, jobs: Sequence[Submitted]) -> None:
+def until_running(workload: Workload, jobs: Sequence[Submitted]) -> None:
     """Waits until each of some jobs has begun, by what it writes."""
 
     def running() -> bool:

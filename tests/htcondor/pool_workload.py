@@ -1,5 +1,6 @@
 """Jobs of every kind for a real pool, and what is done to them while they are there."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class Kind:
     """Further lines of the submit file."""
     actions: tuple[Action, ...] = ()
     program: str = "/lab/job"
+    arguments: tuple[str, ...] = ()
+    """Further ones, before those of the program `JOB`."""
     transfer: str = IN_PLACE
     universe: str = "vanilla"
     executes: bool = True
@@ -221,6 +224,8 @@ class Submitted:
     pending: list[Action]
     seen: dict[str, float] = field(default_factory=dict)
     """State → when it was first seen."""
+    is_over: bool = False
+    """Whether it was in the queue once, and is not any more."""
 
 
 class Workload:
@@ -237,7 +242,7 @@ class Workload:
     def submit(self, kind: Kind, schedd: Schedd | None = None) -> Submitted:
         """Submits the jobs of a kind."""
         schedd = schedd or self.pool.schedds[0]
-        path = f"/home/{kind.user}/{kind.name}.sub"
+        path = f"/home/{kind.user}/{kind.name.replace(' ', '_')}.sub"
         self.pool.write(path, self.submit_text(kind, label_of(schedd)))
         said = self.pool.run("condor_submit", "-name", schedd.name, "-terse", path, user=kind.user)
         job = Submitted(kind, schedd, said.split(".")[0].split()[-1], list(kind.actions))
@@ -256,11 +261,11 @@ class Workload:
         lines = [
             f"universe = {kind.universe}",
             f"executable = {kind.program}",
-            f"arguments = {' '.join(words)}",
+            f"arguments = {' '.join([*kind.arguments, *words])}",
             COMMON + kind.transfer,
             f"request_cpus = {kind.cores}",
             *([f"machine_count = {kind.nodes}"] if kind.universe == "parallel" else []),
-            kind.submit,
+            kind.submit.replace("{now}", str(int(time.time()))),
         ]
         if kind.group:
             lines.append(f"accounting_group = {GROUPS[kind.group]}")
@@ -299,6 +304,10 @@ class Workload:
             for job in self.jobs:
                 if job.cluster == cluster and job.schedd is schedd:
                     job.seen.setdefault(_STATES.get(status, status), now)
+        there = {row.partition(" ")[0] for row in rows}
+        if all(cluster.isdigit() for cluster in there):
+            for job in self.jobs:
+                job.is_over |= job.schedd is schedd and job.cluster not in there
         return rows
 
     def _act(self) -> None:
@@ -312,7 +321,12 @@ class Workload:
 
     def act(self, job: Submitted, *command: str) -> str:
         """Does something to a cluster, as its owner, or as root where only root may."""
-        words = [word.replace("{c}", job.cluster) for word in command]
+        now = int(time.time())
+        places = {"{c}": job.cluster, "{now}": str(now), "{past}": str(now - 6)}
+        words = [
+            functools.reduce(lambda text, place: text.replace(*place), places.items(), word)
+            for word in command
+        ]
         words[1:1] = ["-name", job.schedd.name]
         if "suspended" in job.seen and command[0] == "condor_rm":
             self._mark_alive(job)
