@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.helpers.auditor_server import RunningAuditor, running_auditor
 
-pytest.register_assert_rewrite("tests.slurm.cluster_promises")
+pytest.register_assert_rewrite("tests.slurm.cluster_promises", "tests.htcondor.pool_promises")
 
 collect_ignore = ["wheel"]  # for an environment without the checkout, see .ci/check-wheel
 

@@ -321,6 +321,18 @@ class Pool:
         )
         assert done.returncode == 0, done.stderr
 
+    def configure(self, name: str, settings: str) -> None:
+        """Sets further lines of configuration while it runs.
+
+        Args:
+            name: of their file; the same name replaces them.
+            settings: empty: none.
+        """
+        self.write(f"/etc/condor/config.d/99-{name}.config", settings)
+        self.run("condor_reconfig", "-all", check=False)
+        self.run("condor_reconfig", check=False)
+        time.sleep(3)
+
     def commands(self) -> Path:
         """A folder with programs that are the pool's own, for programs outside of it."""
         folder = self.folder / "bin"

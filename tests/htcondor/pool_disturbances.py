@@ -48,6 +48,7 @@ def run_all(pool: Pool, collecting: Collecting) -> Workload:
         shadow_killed_and_ordinary_jobs,
         schedd_restarted,
         schedd_killed,
+        schedd_killed_at_ends,
         machine_lost,
         preempted,
     ):
@@ -132,6 +133,17 @@ def _schedd_restarts(workload: Workload, *, killed: bool) -> None:
 
 def _answers(pool: Pool) -> bool:
     return all("rror" not in row and "ailed" not in row for row in pool.queue(pool.schedds[0]))
+
+
+def schedd_killed_at_ends(workload: Workload) -> None:
+    """The schedd is killed at the moments at which it writes the ads of jobs that end."""
+    for number in range(4):
+        jobs = workload.submit(Kind("end_killed", "bob", 4, count=4, attempts=True))
+        until_running(workload, [jobs])
+        time.sleep(3.6 + 0.3 * number)
+        workload.pool.kill("condor_schedd")
+        time.sleep(3)
+        eventually(lambda: _answers(workload.pool), 60, "the schedd")
 
 
 def machine_lost(workload: Workload) -> None:

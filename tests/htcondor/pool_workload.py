@@ -234,7 +234,7 @@ class Workload:
     def __init__(self, pool: Pool) -> None:
         self.pool, self.jobs = pool, list[Submitted]()
         self.log: list[str] = []
-        (pool.lab / "witness").mkdir()
+        (pool.lab / "witness").mkdir(exist_ok=True)
         (pool.lab / "witness").chmod(0o1777)
         pool.write("/lab/job", JOB, 0o755)
         pool.write("/lab/checkpointing", CHECKPOINTING, 0o755)
