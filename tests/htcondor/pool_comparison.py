@@ -57,7 +57,7 @@ def compare(collecting: Collecting, workload: Workload, prefix: str = "") -> lis
                 continue
             found, runs = records.get(job, []), expected.get(job, [])
             if kind is not None and kind.attempts:
-                found = [record for record in found if record.runtime != 0]
+                found = [one for one in found if one.runtime is None or one.runtime > 1]
             for record in found:
                 amounts = amounts_of(record)
                 cores, cpu_s = amounts["Cores"], amounts.get("TotalCPU", 0)

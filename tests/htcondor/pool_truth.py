@@ -72,9 +72,9 @@ def _chosen(kind: Kind, runs: Sequence[Run], mode: str) -> list[TrueRun]:
         return [run for run in each if run not in lost]
     if mode == "pair":
         return [run for run in each if run not in lost or run is each[-1]]
-    if mode == "tracked_epochs":
-        for run in lost:
-            run.open = True
+    if mode.startswith("tracked"):
+        for run in lost:  # the program lives on for some seconds, of which nobody hears any more
+            run.exact, run.end_at, run.open = False, 0, mode == "tracked_epochs"
     if mode in EVERY_RUN:
         return each
     last = each[-1]
