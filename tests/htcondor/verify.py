@@ -1,7 +1,7 @@
 """`make verify-htcondor`: a real pool, a real daemon, and whether the sums agree.
 
-Usage: python -m tests.htcondor.verify [--release SUITE], with the HTCondor of that release of
-Debian (trixie, sid, …), which debootstrap fetches.
+Usage: python -m tests.htcondor.verify [--release SUITE] [--capture FOLDER], with the HTCondor of
+that release of Debian (trixie, sid, …), which debootstrap fetches.
 
 Brings up a pool of two schedds and an Auditor, runs jobs of every kind while a daemon collects them
 in every mode and is killed now and then, disturbs the pool, and compares what the Auditor then
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.helpers.auditor_server import running_auditor
 from tests.htcondor.pool import UnavailableError, running_pool
+from tests.htcondor.pool_capture import capture
 from tests.htcondor.pool_collecting import Collecting
 from tests.htcondor.pool_comparison import compare
 from tests.htcondor.pool_disturbances import ROUTER, run_all
@@ -31,7 +32,9 @@ def main() -> int:
     """Runs the comparison; see the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.htcondor.verify")
     parser.add_argument("--release", metavar="SUITE", default="trixie", help="Debian's release")
-    suite = parser.parse_args().release
+    parser.add_argument("--capture", metavar="FOLDER", type=Path, help="keeps the ads there")
+    given = parser.parse_args()
+    suite = given.release
     try:
         with tempfile.TemporaryDirectory() as name, running_pool(suite, ROUTER, schedds=2) as pool:
             print(pool.run("condor_version"), flush=True)
@@ -44,6 +47,8 @@ def main() -> int:
                     workload = run_all(pool, collecting)
                 finally:
                     collecting.stop()
+                if given.capture:
+                    capture(workload, given.capture)
                 differences = compare(collecting, workload)
                 rejected = collecting.rejected() + collecting.backfill()
                 differences += compare(collecting, workload, "b-")
