@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.htcondor.pool import CPUS, Pool, eventually
@@ -172,12 +173,10 @@ def machine_lost(workload: Workload) -> None:
 
 def shadow_killed(workload: Workload) -> None:
     """The shadow of a run is killed, or its starter; the job runs once more."""
+    often = Kind("", seconds=12, submit=_LEASE, attempts=True, exact_total=False)
     by_shadow, by_starter = jobs = [
-        workload.submit(kind)
-        for kind in (
-            Kind("shadow_killed", "bob", 12, lost_runs=(0,), attempts=True, exact_total=False),
-            Kind("starter_killed", "carol", 12, attempts=True, exact_total=False),
-        )
+        workload.submit(replace(often, name="shadow_killed", user="bob", lost_runs=(0,))),
+        workload.submit(replace(often, name="starter_killed", user="carol")),
     ]
     until_running(workload, jobs)
     time.sleep(6)
