@@ -18,6 +18,8 @@ from tests.htcondor.pool_workload import FOREVER_S, Action, Kind, Submitted, Wor
 
 MODES = (*LAST, *EVERY_RUN)
 ATTACKER, VICTIM = "carol", "alice"
+UNFLAGGED_S = TOLERANCE_S + 2
+"""How much of a run an owner may move unseen: its last contact with the machine leaves 2 s open."""
 _SECONDS = 8
 _STAYS = "leave_in_queue = LabStays =!= False"
 _ALWAYS = ("before", "while", "held", "after")
@@ -168,7 +170,7 @@ def _harm(records: list[Record], runs: list[TrueRun]) -> Iterator[str]:
         if record.runtime is None:
             yield "no stop time"
         elif "suspicious" not in meta:
-            if abs(record.runtime - run.length_s) > TOLERANCE_S:
+            if abs(record.runtime - run.length_s) > UNFLAGGED_S:
                 yield f"{record.runtime} s unflagged, not {run}"
             if amounts_of(record)["Cores"] < run.cores:
                 yield f"{amounts_of(record)['Cores']} cores unflagged, not {run.cores}"
