@@ -47,7 +47,6 @@ def _told(
                 job,
                 {
                     "kind": "of another" if kind is None else kind.name,
-                    "attempts": kind is not None and kind.attempts,
                     "runs": [
                         [int(run.end_at) - int(run.length_s), int(run.end_at)] for run in runs
                     ],

@@ -8,7 +8,7 @@ from tests.htcondor.pool import Pool, UnavailableError, running_pool
 from tests.htcondor.pool_disturbances import ROUTER
 from tests.htcondor.pool_promises import *  # noqa: F403 - its tests and their fixture
 
-pytestmark = [pytest.mark.condor, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.condor, pytest.mark.nightly, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
