@@ -6,7 +6,6 @@ import msgspec
 
 from collector.source import Checkpoint, Job, Stop
 
-_SAME_S = 2
 _OF_A_JOB = 2
 """How many `#` a GlobalJobId has; the id of a further run has its start appended."""
 
@@ -38,7 +37,7 @@ class OpenRuns(msgspec.Struct, forbid_unknown_fields=True):
         if run_id in self.runs:
             return run_id
         for known in (job_id, f"{job_id}#{start}"):
-            if known in self.runs and abs(self.runs[known] - start) <= _SAME_S:
+            if known in self.runs and self.runs[known] == start:
                 return known
         return run_id
 

@@ -57,7 +57,7 @@ TABLE = (
             and run.disconnected > 0
             and (run.reconnecting or run.contact <= run.disconnected + AGREE_S)
             and run.activation <= run.disconnected + AGREE_S
-            and not run.acknowledged
+            and not (run.activation and run.acknowledged)
         ),
         lambda run: run.disconnected,
         settled=True,
@@ -200,8 +200,10 @@ def _settle(run: Witnesses, row: Row, figure: int, contradicted: list[str]) -> i
         contradicted += [row.attribute, *([contact_name] if contact else [])]
         return longer
     agreed = activation and abs(figure - activation) < abs(contact - activation)
-    if agreed and figure >= run.at_least - _EARLY_S:
-        contradicted.append(contact_name)
+    supported = abs(run.at_least - contact) <= _EARLY_S
+    if agreed and not (supported and figure < contact):
+        if contact > run.at_least + AGREE_S:  # else its shadow lived on for a while
+            contradicted.append(contact_name)
         return figure
     by_last_shadow = row.attribute == "LastRemoteWallClockTime"
     if not by_last_shadow and (figure < contact or (run.completed and figure > contact + SLOW_S)):

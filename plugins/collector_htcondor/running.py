@@ -243,7 +243,7 @@ class Running:
                 self._end(poll.batch, open_runs, run_id, seen, raw)
         for earlier in poll.of_jobs.get(seen.job_id, []):
             began = open_runs.runs.get(earlier, seen.start)
-            if began < seen.start - _SAME_S:  # it ended, and the next began, between two polls
+            if began < seen.start:  # it ended, and the next began, between two polls
                 if self._section.mode == "epochs":
                     poll.over.add(earlier)
                 else:
@@ -268,6 +268,9 @@ class Running:
         began, get = open_runs.runs[run_id], seen.texts.get
         vacated = instant(get(b"LastVacateTime"))
         last_s = instant((get(b"LastRemoteWallClockTime") or b"").split(b".")[0])
+        lost = instant(get(b"JobDisconnectedDate"))
+        if began < lost <= vacated:
+            vacated = lost
         if began < vacated <= seen.start:
             batch.stops.append(open_runs.stop(run_id, vacated))
         elif instant(get(b"JobLastStartDate")) == began and 0 < last_s <= seen.start - began:

@@ -168,7 +168,7 @@ def _activation_end(texts: Texts, start: int, latest: int) -> int:
     executing = instant(texts.get(b"JobCurrentStartExecutingDate"))
     if lasted > _INSTANTS:
         end = lasted
-    elif lasted and executing >= start:
+    elif b"ActivationDuration" in texts and executing >= start:
         end = executing - instant(texts.get(b"ActivationSetupDuration")) + lasted
     else:
         return 0
