@@ -267,6 +267,15 @@ class Source(ABC):
         """
         return None
 
+    def unproved(self, checkpoint: Checkpoint | None) -> str | None:  # noqa: ARG002 - likewise
+        """Why an empty answer of the scheduler could only be believed, for `status`; cheap, and
+        without a command.
+
+        Returns:
+            None where it is proved that there was nothing, or something was read.
+        """
+        return None
+
     @abstractmethod
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period, `since <= stop_at < until`, whatever was read

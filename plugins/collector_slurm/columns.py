@@ -3,6 +3,7 @@
 Source: sacct(1), "Job Accounting Fields".
 """
 
+import difflib
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -95,6 +96,9 @@ class Columns(msgspec.Struct, frozen=True):
     delimiter: str = "\x1f"
     """What stands after each field."""
 
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Names of a mapping that differ in case from their column: `qos`, QOS."""
+
     @classmethod
     def choose(
         cls, fields: frozenset[str] | None, offered: frozenset[str], token: Callable[[], str]
@@ -102,11 +106,12 @@ class Columns(msgspec.Struct, frozen=True):
         """Chooses the columns for a mapping.
 
         Args:
-            fields: the names that mapping and filters use; None: everything on offer.
+            fields: the names that mapping and filters use, in any case; None: everything on offer.
             offered: what this `sacct` has, by `sacct --helpformat`.
             token: gives a text that nobody can guess.
         """
-        wanted = offered if fields is None else fields & offered
+        aliases = aliases_of(fields or (), offered)
+        wanted = offered if fields is None else (fields & offered) | {name for _, name in aliases}
         if not wanted.isdisjoint(STEP_COLUMNS):
             wanted |= offered & {USAGE}
         wanted |= offered & {NUMBER_OF[name] for name in wanted & NUMBER_OF.keys()}
@@ -114,7 +119,7 @@ class Columns(msgspec.Struct, frozen=True):
             wanted |= offered & set(reqmem.COUNTED_BY.values())
         names = (*KEY_COLUMNS, *sorted(wanted.difference(KEY_COLUMNS)))
         free_text = not _OWN_COLUMNS.issuperset(names)
-        return cls(names, f"\x1f{token()}\x1f" if free_text else "\x1f")
+        return cls(names, f"\x1f{token()}\x1f" if free_text else "\x1f", tuple(sorted(aliases)))
 
     @property
     def steps(self) -> bool:
@@ -124,7 +129,7 @@ class Columns(msgspec.Struct, frozen=True):
     def without_steps(self) -> "Columns":
         """The same, but for what needs the rows of steps."""
         names = tuple(name for name in self.names if name not in STEP_COLUMNS | {USAGE})
-        return Columns(names, self.delimiter)
+        return Columns(names, self.delimiter, self.aliases)
 
     def by_id(self, *, complete: bool) -> "Columns":
         """What to ask for jobs by their ids.
@@ -136,7 +141,8 @@ class Columns(msgspec.Struct, frozen=True):
             return KEYS
         if not complete:
             return self
-        return Columns(tuple(name for name in self.names if name != USAGE), self.delimiter)
+        names = tuple(name for name in self.names if name != USAGE)
+        return Columns(names, self.delimiter, self.aliases)
 
     def of_window(self) -> "Columns":
         """What to ask a window for: steps come by job id, and with them all the rest."""
@@ -162,6 +168,34 @@ class Columns(msgspec.Struct, frozen=True):
                 return {name: value for name, value in values if value is not None}
 
         return fields_of
+
+
+def aliases_of(fields: Iterable[str], offered: Iterable[str]) -> list[tuple[str, str]]:
+    """Names that are a column's but for their case, as `sacct` takes them, each with the column."""
+    columns = {name.lower(): name for name in offered}
+    return [
+        (field, columns[field.lower()])
+        for field in fields
+        if columns.get(field.lower(), field) != field
+    ]
+
+
+def unknown_fields(fields: Iterable[str] | None, offered: frozenset[str]) -> list[str]:
+    """What to say of names that a mapping or filter uses, and that are no column of this `sacct`.
+
+    Args:
+        fields: the names; None: of no mapping.
+        offered: by `sacct --helpformat`.
+    """
+    columns = {name.lower(): name for name in offered}
+    found = []
+    for field in sorted(fields or ()):
+        if field.lower() in columns:
+            continue
+        near = difflib.get_close_matches(field.lower(), columns, n=1)
+        hint = f"; did you mean {columns[near[0]]}?" if near else "; see sacct --helpformat"
+        found.append(f"{field} is no column of this sacct, so it is missing in all jobs{hint}")
+    return found
 
 
 KEYS = Columns(KEY_COLUMNS)

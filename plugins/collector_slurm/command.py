@@ -4,6 +4,7 @@ Source: sacct(1); behaviour measured on Slurm 22.05, 24.11 and 26.05, see `docs/
 """
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ from datetime import UTC, datetime
 from collector.source import Context, SourceError, Value
 from collector.source.command import output_of
 from collector.source.windows import Window
-from collector_slurm.columns import KEY_COLUMNS, KEYS, Columns
+from collector_slurm.columns import KEY_COLUMNS, KEYS, Columns, unknown_fields
 from collector_slurm.rows import OutputError, runs_of
 from collector_slurm.run import RUNNING_STATES, Run
 from collector_slurm.section import SlurmSection
 
+_NUMBER = re.compile(r"\d+")
 _TOKEN_BYTES = 9
 _NOT_PASSED_ON = ("SACCT_", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
 
@@ -39,14 +41,24 @@ class Sacct:
     def __init__(self, section: SlurmSection, context: Context) -> None:
         self._section = section
         self._context = context
+        self._reported = False
+        self._said: list[str] = []
+        self._harmless: set[str] = set()
+        self.complaint = ""
+        """Errors that came with the last window, if that showed no run and if they do not come at
+        calls that are known to be good."""
 
     def version(self) -> str:
         """Slurm's version, as `sacct` calls it."""
         return self._printed("--version")
 
+    def offered(self) -> frozenset[str]:
+        """The columns that this `sacct` has."""
+        return frozenset(self._printed("--helpformat").split())
+
     def columns(self, *more: str) -> Columns:
         """Chooses what the mapping needs, and more, of what this `sacct` offers."""
-        offered = frozenset(self._printed("--helpformat").split())
+        offered = self.offered()
         missing = [name for name in KEY_COLUMNS if name not in offered]
         if missing:
             raise SourceError(
@@ -54,16 +66,26 @@ class Sacct:
                 "is it Slurm's sacct, of 20.11 or later?"
             )
         fields = self._context.fields
+        if not self._reported:
+            self._reported = True
+            for text in unknown_fields(fields, offered):
+                self._context.log.warning("field is no column of sacct", hint=text)
         return Columns.choose(
             fields if fields is None else fields.union(more),
             offered,
             lambda: secrets.token_urlsafe(_TOKEN_BYTES),
         )
 
-    def ended_in(self, window: Window, columns: Columns) -> Iterator[Run]:
-        """The runs that ended in a window, by the section's states and filters, without steps."""
+    def ended_in(self, window: Window, columns: Columns, cluster: str = "") -> Iterator[Run]:
+        """The runs that ended in a window, by the section's states and filters, without steps.
+
+        Args:
+            window: the seconds.
+            columns: what is wanted of them.
+            cluster: only of this one of the section's clusters.
+        """
         # A window of one second would show two.
-        for run in self._in(window, self._section.states, columns):
+        for run in self._in(window, self._section.states, columns, cluster=cluster):
             if window.begin <= run.ended < window.end:
                 yield run
 
@@ -73,9 +95,9 @@ class Sacct:
             if run.is_running:
                 yield run
 
-    def of_jobs(self, ids: Iterable[Value], columns: Columns) -> Iterator[Run]:
+    def of_jobs(self, ids: Iterable[Value], columns: Columns, cluster: str = "") -> Iterator[Run]:
         """All runs of jobs that are named, with all of their steps if the columns want them."""
-        return self._runs([f"--jobs={','.join(map(str, ids))}"], columns)
+        return self._runs([f"--jobs={','.join(map(str, ids))}"], columns, cluster)
 
     def let_through(self, job_id: str, now: int) -> Iterator[Run]:
         """The runs of a job that the section's states and filters let through: ended, or running
@@ -86,7 +108,12 @@ class Sacct:
         yield from self.running_at(now, KEYS, named)
 
     def _in(
-        self, window: Window, states: Iterable[str], columns: Columns, *more: str
+        self,
+        window: Window,
+        states: Iterable[str],
+        columns: Columns,
+        *more: str,
+        cluster: str = "",
     ) -> Iterator[Run]:
         """The runs that a window shows; without `-E`, `-s` would show none."""
         section = self._section
@@ -105,10 +132,17 @@ class Sacct:
             *([] if section.users else ["--allusers"]),
             *more,
         ]
-        return self._runs(arguments, columns.without_steps())
+        shown = False
+        for run in self._runs(arguments, columns.without_steps(), cluster):
+            shown = True
+            yield run
+        errors = {_known_as(line) for line in self._said if "error:" in line.lower()}
+        unknown = errors - self._harmless
+        self.complaint = "" if shown or not unknown else " | ".join(self._said)
 
-    def _runs(self, arguments: list[str], columns: Columns) -> Iterator[Run]:
+    def _runs(self, arguments: list[str], columns: Columns, cluster: str = "") -> Iterator[Run]:
         section = self._section
+        clusters = cluster or ",".join(section.clusters)
         command = [
             section.sacct,
             "--duplicates",
@@ -118,20 +152,36 @@ class Sacct:
             f"--delimiter={columns.delimiter}",
             f"--format={','.join(columns.names)}",
             *([] if columns.steps else ["--allocations"]),
-            *([f"--clusters={','.join(section.clusters)}"] if section.clusters else []),
+            f"--clusters={clusters}" if clusters else "--local",
             *arguments,
         ]
+        shown = False
         try:
-            yield from runs_of(self._output(command), columns)
+            for run in runs_of(self._output(command), columns):
+                shown = True
+                yield run
         except OutputError as error:
             raise SourceError(f"{' '.join(command)!r}: {error}") from error
+        if shown:
+            self._harmless.update(map(_known_as, self._said))
 
     def _printed(self, option: str) -> str:
-        output = self._output([self._section.sacct, option])
-        return b"".join(output).decode(errors="replace").strip()
+        text = b"".join(self._output([self._section.sacct, option])).decode(errors="replace")
+        if text:
+            self._harmless.update(map(_known_as, self._said))
+        return text.strip()
 
     def _output(self, command: list[str]) -> Iterator[bytes]:
-        return output_of(command, self._section.timeout_s, self._context.stop, environment())
+        def hear(said: str) -> None:
+            self._said = said.split(" | ") if said else []
+
+        timeout_s, stop = self._section.timeout_s, self._context.stop
+        return output_of(command, timeout_s, stop, environment(), on_said=hear)
+
+
+def _known_as(line: str) -> str:
+    """A line of standard error without what differs from call to call."""
+    return _NUMBER.sub("#", line)
 
 
 def _utc(second: int) -> str:

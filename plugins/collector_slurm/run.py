@@ -85,6 +85,11 @@ class Run(msgspec.Struct, gc=False):
     """Whether it lacks that of a step."""
 
     @property
+    def has_steps(self) -> bool:
+        """Whether a row of a step was read with it."""
+        return self.steps_told or self.steps_silent
+
+    @property
     def key(self) -> Pair:
         """Cluster and JobID: what a requeued, resized or repeated job has in common."""
         return self.fields["Cluster"], self.fields["JobID"]

@@ -86,6 +86,12 @@ class SlurmSource(Source):
             return self._log.lag(_of_jobcomp(checkpoint))
         return self._slurmdbd.lag(_of_sacct(checkpoint))
 
+    def unproved(self, checkpoint: Checkpoint | None) -> str | None:
+        """Says whether sacct has not shown a run yet; see `Source.unproved`."""
+        if self._log is not None:
+            return None
+        return self._slurmdbd.unproved(_of_sacct(checkpoint))
+
     def backfill(self, since: datetime, until: datetime) -> Iterator[Batch]:
         """Reads the runs that ended in a period; see `Source.backfill`."""
         try:

@@ -57,7 +57,16 @@ TIMES = ("Submit", "Eligible", "Start", "End")
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 CPU_TIMES = ("TotalCPU", "UserCPU", "SystemCPU")
 FLAGS = (
-    *("duplicates", "parsable", "parsable2", "noheader", "noconvert", "allocations", "allusers"),
+    *(
+        "duplicates",
+        "parsable",
+        "parsable2",
+        "noheader",
+        "noconvert",
+        "allocations",
+        "allusers",
+        "local",
+    ),
 )
 VALUES = (*FILTERS, "format", "delimiter", "starttime", "endtime", "state", "jobs")
 

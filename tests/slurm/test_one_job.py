@@ -38,7 +38,7 @@ def calls(folder: Path) -> int:
     return len((folder / "calls").read_text().splitlines())
 
 
-def test_a_job_is_read_with_one_call(tmp_path: Path):
+def test_a_job_is_read_with_two_cheap_calls(tmp_path: Path):
     """With the CPU time and the peaks of its steps, and the id that its first run has."""
     first = row("7", DBIndex="7", State="REQUEUED", **SILENT)
     second = row("7", DBIndex="8", Submit="1795478160", Start="1795478200", End="1795478260")
@@ -47,7 +47,7 @@ def test_a_job_is_read_with_one_call(tmp_path: Path):
         ("7", None),
         ("7-1795478200", 1024),
     ]
-    assert calls(tmp_path) == 1
+    assert calls(tmp_path) == 2
 
 
 def test_an_end_that_slurmdbd_hears_of_a_moment_later_is_waited_for(tmp_path: Path):
