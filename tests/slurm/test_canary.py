@@ -107,9 +107,9 @@ def test_a_proof_costs_no_call_while_the_last_run_is_within_reach(site: Site):
     site.write(ended("7", NOW - timedelta(minutes=5)))
     site.keys["rescan_interval_s"] = 10**6
     site.poll()
-    site.poll(minutes=30)
+    site.poll(minutes=20)
     site.calls()
-    site.poll(minutes=30)
+    site.poll(minutes=20)
     assert len(site.calls()) == 1
     site.poll(hours=9)
     site.calls()
