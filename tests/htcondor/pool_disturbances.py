@@ -140,7 +140,8 @@ def _answers(pool: Pool) -> bool:
 def schedd_killed_at_ends(workload: Workload) -> None:
     """The schedd is killed at the moments at which it writes the ads of jobs that end."""
     for number in range(4):
-        jobs = workload.submit(Kind("end_killed", "bob", 4, count=4, attempts=True))
+        kind = Kind("end_killed", "bob", 4, count=4, attempts=True, exact_ends=False)
+        jobs = workload.submit(kind)
         until_running(workload, [jobs])
         time.sleep(3.6 + 0.3 * number)
         workload.pool.kill("condor_schedd")

@@ -61,7 +61,7 @@ def _chosen(kind: Kind, runs: Sequence[Run], mode: str) -> list[TrueRun]:
         TrueRun(
             _who(kind),
             kind.cores * kind.nodes if kind.universe != "vanilla" else run.cores,
-            run.end_at,
+            run.end_at if kind.exact_ends else 0,
             int(run.end_at) - int(run.taken_at),
             run.cpu_s,
         )

@@ -68,6 +68,8 @@ class Kind:
     """Whether its owner edits its ad."""
     exact_total: bool = True
     """False: HTCondor's RemoteWallClockTime of the job is not the sum of its runs."""
+    exact_ends: bool = True
+    """False: its slot may be held for seconds after its end, until a schedd is there to hear it."""
     attempts: bool = False
     """Whether a shadow may have begun runs of no length beside those that the job saw."""
     lost_runs: tuple[int, ...] = ()
