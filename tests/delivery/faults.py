@@ -17,6 +17,7 @@ from collector.embedded.server import running
 from tests.delivery.matrix import SCENARIOS
 from tests.delivery.world import new_world
 
+ROLES = {"": None, " (a role that may only write)": frozenset({"write"})}
 COLUMNS = ("faults", "requests", "records", "lost", "doubled", "stuck", "wrongly rejected")
 
 
@@ -49,11 +50,14 @@ def main() -> int:
     total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "auditor.db") as behind:
         print(f"{'fault':<58}" + "".join(f"{column:>10.10}" for column in COLUMNS))
-        for name, scenario in SCENARIOS.items():
-            counts = play(name, Path(folder), behind)
-            total += counts
-            print(f"{scenario.fault:<58}" + "".join(f"{counts[column]:>10}" for column in COLUMNS))
-    print(f"{f'{len(SCENARIOS)} faults':<58}" + "".join(f"{total[name]:>10}" for name in COLUMNS))
+        for role, rights in ROLES.items():
+            for name, scenario in SCENARIOS.items():
+                counts = play(name, Path(folder), behind, rights)
+                total += counts
+                fault = f"{scenario.fault}{role}"
+                print(f"{fault:<58}" + "".join(f"{counts[column]:>10}" for column in COLUMNS))
+    number = len(ROLES) * len(SCENARIOS)
+    print(f"{f'{number} faults':<58}" + "".join(f"{total[name]:>10}" for name in COLUMNS))
     return 1 if any(total[column] for column in COLUMNS[3:]) else 0
 
 
