@@ -39,7 +39,7 @@ def tell(*command: str | Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
         check=False,
         env={
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -84,6 +84,8 @@ def folder_for_a_system() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        # A debootstrap that was cut off leaves its /proc.
+        subprocess.run(["umount", "--recursive", "--quiet", folder / "proc"], check=False)
         shutil.rmtree(folder)
 
 
