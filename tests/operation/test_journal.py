@@ -201,15 +201,26 @@ def test_each_change_of_state_is_told_once(tmp_path: Path):
 
 
 class _Quoting(http.server.BaseHTTPRequestHandler):
-    """An Auditor that is well, refuses every record, and quotes it."""
+    """An Auditor that is well, refuses the records of one user, and quotes them."""
+
+    stored = b"[]"
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._answer(200, b"")
+        if self.path.startswith("/records"):
+            self._answer(200, _Quoting.stored)
+        elif self.path.startswith("/record/"):
+            self._answer(200, _Quoting.stored[1:-1])
+        else:
+            self._answer(200, b"")
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"mallory" not in body:
+            _Quoting.stored = body
+            self._answer(200, b"")
+            return
         self._answer(400, b"Json deserialize error: no name: " + body)
 
     def _answer(self, status: int, body: bytes) -> None:
@@ -239,6 +250,7 @@ def test_names_of_users_are_told_at_debug_only(tmp_path: Path, quoting: str, lev
     log_at(site, level)
     site.log(1, user="mallory")
     site.log(2, user="mallory", cores="mallory")
+    site.log(3, user="alice")
     with service(site) as (process, _):
         eventually(lambda: "record rejected" in site.said())
         assert end(process) == 0
