@@ -7,8 +7,9 @@ there the deadline is for each piece of progress. Heads are bounded by h11 (100 
 
 Whatever else happens while an answer is read is the answer's fault, and a typed error.
 
-httpcore speaks HTTP. It reads no environment: proxies, certificates and passwords are only those
-that are given.
+httpx speaks HTTP, over a pool of connections whose every step has the time that the deadline leaves
+(httpx by itself has a time-out for each step, and none for all). Neither reads the environment:
+proxies, certificates and passwords are only those that are given. Cookies are not kept.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import httpcore
+import httpx
 
 from collector.auditor import protocol
 from collector.auditor.errors import (
@@ -85,9 +87,6 @@ class Connection:
         self.timeout_s = timeout_s
         self.proxy = proxy
         parts = urlsplit(address)
-        self._scheme = parts.scheme.encode()
-        self._host = (parts.hostname or "").encode()
-        self._port = parts.port
         self._path = parts.path
         backend = _Backend(tls or (Tls() if parts.scheme == "https" else None))
         pool: dict[str, Any] = {
@@ -96,10 +95,18 @@ class Connection:
             "keepalive_expiry": _KEPT_FOR_S,
             "network_backend": backend,
         }
-        if proxy is None:
-            self._pool: httpcore.ConnectionPool = httpcore.ConnectionPool(**pool)
-        else:
-            self._pool = httpcore.HTTPProxy(*_proxy_parts(proxy), **pool)
+        connections = (
+            httpcore.ConnectionPool(**pool)
+            if proxy is None
+            else httpcore.HTTPProxy(*_proxy_parts(proxy), **pool)
+        )
+        self._transport = _Transport(connections)
+        self._client = httpx.Client(
+            base_url=f"{parts.scheme}://{parts.netloc}",
+            headers=_HEADERS,
+            transport=self._transport,
+            trust_env=False,
+        )
 
     def send(self, request: Request, timeout_s: float | None = None) -> Answer:
         """Sends a request and returns the whole answer, if it proves what was asked for.
@@ -140,8 +147,8 @@ class Connection:
             yield answer, _with_typed_errors(request, chunks), deadline
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._pool.close()
+        """Closes the connections; the next request makes another."""
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,19 +160,61 @@ class Connection:
     def _opened(
         self, request: Request, deadline: Deadline
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        target = f"{self._path}{request.target}".encode()
-        url = httpcore.URL(scheme=self._scheme, host=self._host, port=self._port, target=target)
         # The deadline is read by our backend, which gives each step the time that is left.
         timeout = {"connect": deadline, "read": deadline, "write": deadline}
-        extensions = {"timeout": {**timeout, "pool": deadline.left_s()}}
-        with self._pool.stream(
-            request.method, url, headers=_HEADERS, content=request.body, extensions=extensions
+        extensions = {
+            "timeout": {**timeout, "pool": deadline.left_s()},
+            "target": f"{self._path}{request.target}".encode(),  # as it is, not quoted again
+        }
+        with self._client.stream(
+            request.method, "/", content=request.body, extensions=extensions
         ) as response:
             headers = {
                 name.decode("latin-1").lower(): value.decode("latin-1")
-                for name, value in response.headers
+                for name, value in response.headers.raw
             }
-            yield Answer(response.status, headers), response.iter_stream()
+            yield Answer(response.status_code, headers), response.iter_raw()
+
+
+class _Body(httpx.SyncByteStream):
+    """The pieces of a body, as the connection gives them."""
+
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class _Transport(httpx.BaseTransport):
+    """Carries httpx's requests over connections of our own making; see `_Backend`."""
+
+    def __init__(self, connections: httpcore.ConnectionPool) -> None:
+        self._connections = connections
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._connections.handle_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(
+                    scheme=request.url.raw_scheme,
+                    host=request.url.raw_host,
+                    port=request.url.port,
+                    target=request.extensions["target"],
+                ),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions={"timeout": request.extensions["timeout"]},
+            )
+        )
+        headers = [one for one in response.headers if one[0].lower() != b"set-cookie"]
+        return httpx.Response(response.status, headers=headers, stream=_Body(response))
+
+    def close(self) -> None:
+        self._connections.close()
 
 
 @contextlib.contextmanager
