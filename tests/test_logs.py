@@ -52,7 +52,7 @@ def test_words_of_a_library_forge_no_line():
     stream = io.StringIO()
     logs.set_up("info", "journal", stream)
     logging.getLogger("library").warning("broken: %s", "x\n<0>system is on fire")
-    assert stream.getvalue() == "<4>'broken: x\\n<0>system is on fire' logger=library\n"
+    assert stream.getvalue() == "<4>broken: x\\n<0>system is on fire logger=library\n"
 
 
 @pytest.mark.parametrize("style", ["json", "journal", "console"])

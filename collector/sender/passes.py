@@ -34,6 +34,8 @@ from collector.sender.backoff import Backoff
 from collector.sender.pace import Pace
 from collector.sender.verdicts import Verdicts
 
+_BACK_AFTER_S = 30
+"""An Auditor that has answered for so long, within one pass, is back."""
 _TROUBLE = (SenderState.UNREACHABLE, SenderState.PAUSED)
 
 
@@ -137,6 +139,7 @@ class Sender:
         While a batch is under way, the verdicts of the one before are settled and the one after is
         taken. So at most one batch more than with a strict alternation is sent again after a crash.
         """
+        began_at = self._now()
         if self._failures:
             self._probe()
         batch = [] if self._stop.is_set() else self._take(after=0)
@@ -160,7 +163,7 @@ class Sender:
                     self._settle(done, outcomes)
                     raise trouble
                 self._failures, self._answered = 0, True
-                if following or self._state in _TROUBLE:
+                if following and self._is_back(began_at):
                     self._enter(SenderState.SENDING, "")  # a backlog can take hours
                 batch = following
             self._settle(done, outcomes)
@@ -210,6 +213,11 @@ class Sender:
         if self._failed_at is None or not self._failures:
             return False
         return 0 <= (self._now() - self._failed_at).total_seconds() < self._wait_s
+
+    def _is_back(self, since: datetime) -> bool:
+        """Whether another failure would be a new one: none in a pass that has gone on for long."""
+        lasts_s = (self._now() - since).total_seconds()
+        return self._state not in _TROUBLE or lasts_s >= _BACK_AFTER_S
 
     def _failed(self, error: AuditorError | OutboxError) -> None:
         self._failures += 1

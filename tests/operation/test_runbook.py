@@ -51,7 +51,7 @@ def test_the_outbox_is_all_that_moves_to_another_host(
 def test_a_certificate_says_when_it_ends(tmp_path: Path):
     """The command as it stands in the runbook."""
     certificate, _ = Authority(tmp_path).issue("client", days=-1)
-    [command] = re.findall(r"`(openssl x509 [^`]*) FILE`", RUNBOOK)
+    [command] = re.findall(r"`(openssl x509 -enddate [^`]*) FILE`", RUNBOOK)
     said = subprocess.run(
         [*shlex.split(command), str(certificate)], check=True, capture_output=True, text=True
     ).stdout
