@@ -31,7 +31,8 @@ def item_of(text: str, path: str) -> Item | None:
     """
     text = text.strip()
     if not text.startswith(_JSON):
-        return next((value for key, value in _pairs(text) if key == path), None)
+        given = next((value for key, value in _pairs(text) if key == path), None)
+        return _typed_sums(text).get(path) if given is None else given
     found: object = _parse(_unquoted(text))
     if isinstance(found, dict) and path in found:
         found = found[path]
@@ -45,7 +46,7 @@ def items_of(text: str) -> dict[str, Item]:
     """All entries of the outermost level that `item_of` would give, by key."""
     text = text.strip()
     if not text.startswith(_JSON):
-        return dict(reversed([*_pairs(text)]))
+        return {**_typed_sums(text), **dict(reversed([*_pairs(text)]))}
     items = ((key, _item(value)) for key, value in _parse(_unquoted(text)).items())
     return {key: item for key, item in items if item is not None}
 
@@ -65,6 +66,18 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
         key, sign, value = entry.partition("=")
         if sign:
             yield key.strip(), value
+
+
+def _typed_sums(text: str) -> dict[str, Item]:
+    """The sum of `gres/gpu:a100=1,gres/gpu:h100=2` as `gres/gpu`: with AccountingStorageTRES of
+    types only, Slurm counts nothing else.
+    """
+    sums: dict[str, Item] = {}
+    for key, value in dict(reversed([*_pairs(text)])).items() if ":" in text else ():
+        name, sign, _ = key.partition(":")
+        if sign and value.isdecimal():
+            sums[name] = str(int(value) + int(str(sums.get(name, 0))))
+    return sums
 
 
 def _unquoted(text: str) -> str:

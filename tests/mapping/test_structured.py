@@ -108,3 +108,18 @@ def test_all_entries_are_found():
     assert items_of('{"a": {"b": 1}, "c": ["x", "y"], "d": true}') == {"c": ["x", "y"], "d": "true"}
     assert items_of("cpu=2,gres/gpu=1,cpu=9") == {"cpu": "2", "gres/gpu": "1"}
     assert items_of("no list of anything") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("billing=2,cpu=2,gres/gpu:tesla=4,mem=1G,node=1", "4"),
+        ("cpu=2,gres/gpu:a100=2,gres/gpu=2,mem=1G", "2"),
+        ("cpu=2,gres/gpu:a100=1,gres/gpu:h100=2,mem=1G", "3"),
+        ("cpu=2,mem=1G", None),
+    ],
+)
+def test_gpus_that_are_counted_by_type_only_are_summed_up(text: str, count: str | None):
+    """The untyped count where there is one: it holds the typed ones already."""
+    assert item_of(text, "gres/gpu") == count
+    assert items_of(text).get("gres/gpu") == count
