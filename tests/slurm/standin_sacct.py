@@ -192,7 +192,8 @@ def text_of(name: str, value: str) -> str:
 
 def main(rows_file: str, *arguments: str) -> None:
     rows = [json.loads(line) for line in Path(rows_file).read_text().splitlines()]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    named = [name for row in rows for name in row]
+    columns = list(dict.fromkeys([*named, "ReqTRES"]))  # of every sacct; the captured rows lack it
     if arguments == ("--version",):
         print("slurm-wlm 22.05.8")
         return
