@@ -1,4 +1,4 @@
-"""Job: one run of a job as its scheduler tells it, between reading and mapping."""
+"""Job: one run of a job as its scheduler reports it, between reading and mapping."""
 
 from datetime import datetime
 from typing import SupportsBytes
@@ -10,7 +10,7 @@ Value = str | int | float | bool
 
 
 class Job(msgspec.Struct, gc=False):
-    """One run of a job, as the scheduler tells it, before mapping."""
+    """One run of a job, as the scheduler reports it, before mapping."""
 
     id: str
     """Unique among all runs that this source ever reads; the record is `<record_prefix>-<id>`."""
@@ -24,6 +24,6 @@ class Job(msgspec.Struct, gc=False):
     """The text that the job was read from, or what makes it: kept with a job that is rejected, as
     few are."""
     where: str
-    """Where that text stands, for messages: `file:offset`, or the command."""
+    """Where that text is, for messages: `file:offset`, or the command."""
     suspicious: bool = False
     """Whether it has values that cannot be, as its user may set them; accounted, and counted."""

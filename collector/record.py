@@ -296,7 +296,7 @@ def as_utc(instant: datetime, what: str = "time") -> datetime:
 
     Raises:
         InvalidRecordError: for a naive datetime, and for one in 1970 or before, which is a
-            missing value that was taken for a number of seconds.
+            missing value that was treated as a number of seconds.
     """
     if getattr(instant, "tzinfo", None) is not UTC:
         if not isinstance(instant, datetime) or instant.utcoffset() is None:

@@ -78,7 +78,7 @@ class TimedOutError(UnavailableError):
 
 
 class UnexpectedError(AuditorError):
-    """The Auditor's database refused this request, or is away; its health check tells which."""
+    """The Auditor's database refused this request, or is away; its health check says which."""
 
 
 class ProtocolError(AuditorError):

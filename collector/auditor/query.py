@@ -110,11 +110,11 @@ class MetaOperator:
         self._values: dict[str, list[str]] = {}
 
     def contains(self, c: str | Iterable[str]) -> Self:
-        """All of these values (or this one) stand under the key."""
+        """All of these values (or this one) are stored under the key."""
         return self._set("c", c)
 
     def does_not_contain(self, dnc: str | Iterable[str]) -> Self:
-        """The key is there, and none of these values (or this one) stands under it."""
+        """The key is there, and none of these values (or this one) is stored under it."""
         return self._set("dnc", dnc)
 
     def _set(self, name: str, values: str | Iterable[str]) -> Self:

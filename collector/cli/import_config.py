@@ -54,7 +54,7 @@ def command(old: Path, database: Path | None) -> None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise click.ClickException(f"{old}: cannot be read: {error}") from error
     module, config = _convert(old, given)
-    told = module.differences(given)
+    differences = module.differences(given)
     theirs = module.database(given)
     path = database or old.parent / theirs
     try:
@@ -65,7 +65,7 @@ def command(old: Path, database: Path | None) -> None:
     if since is not None:
         config["sources"][0]["since"] = since.isoformat()
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
-    head = "".join(f"# - {line}\n" for line in [*told, *more])
+    head = "".join(f"# - {line}\n" for line in [*differences, *more])
     click.echo(f"# Made from {old.name}. What is different:\n{head}\n{text}", nl=False)
     try:
         parse(text, find_plugin, old)

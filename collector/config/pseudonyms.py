@@ -1,4 +1,4 @@
-"""Pseudonyms: a keyed hash that stands for a person, the same wherever the key is the same.
+"""Pseudonyms: a keyed hash in place of a person's name, the same wherever the key is the same.
 
 A pseudonym is the first 20 hexadecimal digits of HMAC-SHA-256 (RFC 2104, RFC 6234) of the text in
 UTF-8. That is 80 bits, the least that RFC 2104 (section 5) cuts to: among a million users the

@@ -1,6 +1,6 @@
 """What the YAML file may say: every key with its type, unit and default; and how it is read.
 
-The sections stand in the order of the data path. `config.example.yaml` shows the same keys to
+The sections are in the order of the data path. `config.example.yaml` shows the same keys to
 users; a test holds the two together.
 """
 
@@ -29,7 +29,7 @@ class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class SourceSection(Section):
-    """One entry of `sources:`; a plugin's own keys stand beside these."""
+    """One entry of `sources:`; a plugin's own keys are beside these."""
 
     name: Annotated[str, checked(lambda text: check_name(text, "name"))]
     """Names the source in logs, status and metrics; its checkpoint is kept under this name."""
@@ -163,7 +163,7 @@ class LogSection(Section):
 
 
 class MetricsSection(Section):
-    """`metrics:` how the service tells how it is, and when it calls itself unwell."""
+    """`metrics:` how the service reports its state, and when it reports itself as unwell."""
 
     listen: Annotated[str, checked(_check_listen)] | None = None
     """`HOST:PORT` at which /metrics and /healthz are served, e.g. 127.0.0.1:9817; anybody who can

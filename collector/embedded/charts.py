@@ -35,7 +35,7 @@ class Bar(NamedTuple):
 
 
 def stacked(labels: Sequence[str], series: Sequence[Series], unit: str) -> str:
-    """Columns in time, one for each label, stacked by series; hovering tells name and value."""
+    """Columns in time, one for each label, stacked by series; hovering shows name and value."""
     totals = [sum(max(0.0, one.values[index]) for one in series) for index in range(len(labels))]
     top = _nice_top(max(totals, default=0))
     inner_width, inner_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -82,7 +82,7 @@ def legend(series: Sequence[Series]) -> str:
 
 
 def ranking(bars: Sequence[Bar], unit: str) -> str:
-    """Horizontal bars, as given; names stand above them, so that long ones can be read."""
+    """Horizontal bars, as given; names are above them, so that long ones can be read."""
     row, width = 38, 330
     top = max((bar.value for bar in bars), default=0) or 1
     height = max(1, len(bars)) * row
@@ -110,7 +110,7 @@ def short(value: float) -> str:
 
 
 def shortened(name: str, limit: int = 36) -> str:
-    """A name that fits: its end tells more than its middle."""
+    """A name that fits: its end says more than its middle."""
     return name if len(name) <= limit else f"{name[: limit // 2]}…{name[-limit // 2 + 1 :]}"
 
 

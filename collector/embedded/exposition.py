@@ -1,4 +1,4 @@
-"""What the embedded Auditor tells Prometheus, under the names of the real server.
+"""What the embedded Auditor reports to Prometheus, under the names of the real server.
 
 Counts of records are read from the file at each scrape; requests are counted as they are answered.
 Paths that do not exist are counted together, because anybody can make up new ones.

@@ -1,7 +1,7 @@
 """What a query string of `GET /records` asks for, as conditions in SQL.
 
-The meaning of each operator is the server's (0.11), with its quirks, which stand here beside the
-code that keeps them:
+The meaning of each operator is the server's (0.11), with its quirks, which are listed here
+beside the code that keeps them:
 
 - several fields, and several operators on one field, are and-ed;
 - `gt` beside `gte`, or `lt` beside `lte`, switches that field's filter off;
@@ -45,7 +45,7 @@ _SORT_COLUMNS = {
 }
 
 Tree = dict[str, Any]
-"""What stands in the brackets, nested; the leaves are texts."""
+"""What is in the brackets, nested; the leaves are texts."""
 
 
 class BadQueryError(Exception):

@@ -56,7 +56,7 @@ _ROWS_AT_A_TIME = 200
 
 
 class ConflictError(Exception):
-    """Raised when a record to insert is stored already, or stands twice in one insert."""
+    """Raised when a record to insert is stored already, or is twice in one insert."""
 
 
 class Store:

@@ -68,17 +68,17 @@ class Rule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     matches: Regex | None = None
     """Regular expression to be found in the text; its group 1, if it has one, is the value."""
     table: str | dict[str, str | int | float] | None = None
-    """What the text stands for by a table: a file beside the configuration with `text value` in
+    """What a table gives for the text: a file beside the configuration with `text value` in
     each line, or the entries themselves."""
     type: Kind | None = None
-    """What the text stands for: text (default for meta), number (default for components and
+    """What the text is read as: text (default for meta), number (default for components and
     scores), integer, duration (→ seconds), memory (→ bytes), id (drops a trailing `(number)`)."""
     factor: float | None = None
     """The number is multiplied by it, e.g. 0.001 for ms → s."""
     pseudonym: bool = False
-    """For meta: whether a keyed hash of the text stands for it, so that it names nobody."""
+    """For meta: whether a keyed hash replaces the text, so that it names nobody."""
     default: str | int | float | None = None
-    """The value when there is none; taken as it stands."""
+    """The value when there is none; taken as it is."""
     optional: bool = False
     """Leave the value out when there is none; otherwise the job is rejected."""
     only_if: Condition | list[Condition] | None = None
@@ -229,7 +229,7 @@ def fields_of(rules: Rules | ComponentRules | ScoreRules) -> set[str]:
 
 
 def several(given: Any) -> list[Any]:
-    """What may stand alone or in a list, or not at all, as a list; a number as the rule for it."""
+    """What may be alone or in a list, or not at all, as a list; a number as the rule for it."""
     if given is None:
         return []
     items = given if isinstance(given, list) else [given]

@@ -1,11 +1,11 @@
-"""Tables beside the configuration: what a field's text stands for, one entry a line.
+"""Tables beside the configuration: what a field's text is replaced by, one entry a line.
 
     # partition  HEPscore23 of a core
     batch        12.5
     gpu-*        14.1
 
 An entry is a text and, after the last blank, its value: the text may have blanks in it, as the name
-in a certificate has. `*` in the text stands for anything. The entry with exactly the text counts;
+in a certificate has. `*` in the text matches anything. The entry with exactly the text counts;
 otherwise the first that fits.
 """
 
@@ -15,7 +15,7 @@ _LIMIT_BYTES = 10_000_000
 
 
 class Table:
-    """What texts stand for."""
+    """What replaces texts."""
 
     def __init__(self, entries: dict[str, str | int | float]) -> None:
         """Takes the entries, in the order in which they are tried."""

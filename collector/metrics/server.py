@@ -60,7 +60,7 @@ class Server:
         threading.Thread(target=self._serve, name="metrics", daemon=True).start()
 
     def close(self) -> None:
-        """Listens no more; a request that is being answered is let go."""
+        """Listens no more; a request that is being answered is dropped."""
         self._ended = True
         with contextlib.suppress(OSError):  # wakes the thread up, which else sleeps until asked
             self._listener.socket.shutdown(socket.SHUT_RDWR)

@@ -67,7 +67,7 @@ class Origin(StrEnum):
 
     @classmethod
     def of_backfill(cls, name: str) -> str:
-        """The origin of one backfill, so that its own counts can be told from those of others."""
+        """The origin of one backfill, so that its counts are kept apart from those of others."""
         return f"{cls.BACKFILL} {name}"
 
     @classmethod

@@ -125,11 +125,11 @@ def sending(sender: Sender, log: Log) -> Iterator[None]:
     ended = threading.Event()
 
     def drain() -> None:
-        told = False
+        logged = False
         while not ended.is_set():
-            if sender.run_pass().elsewhere and not told:
+            if sender.run_pass().elsewhere and not logged:
                 log.info("another process sends on this outbox; waiting for it")
-                told = True
+                logged = True
             ended.wait(_LOOK_S)
 
     thread = threading.Thread(target=drain, name="sender", daemon=True)

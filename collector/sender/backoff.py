@@ -2,7 +2,7 @@
 
 The wait after the n-th failure in a row is drawn evenly from 0 to `first_s`·2ⁿ⁻¹, at most `cap_s`
 ("full jitter"): clients that failed together do not come back together. Before the instant that a
-server names nobody comes back; but all may have been told the same one, so each waits longer by up
+server names nobody comes back; but all may have got the same one, so each waits longer by up
 to as long again, at most `cap_s`.
 """
 

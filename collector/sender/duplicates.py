@@ -126,7 +126,7 @@ def _range(instants_us: Sequence[int]) -> Operator:
 
 
 def difference(waiting: Waiting, stored: Record) -> str:
-    """Says what keeps ours from being taken for a stored record; empty if nothing does.
+    """Says what keeps ours from being the same as a stored record; empty if nothing does.
 
     Meta is not compared: other collectors, and other configurations, say more or less about a run.
     Neither are components that only ours has: a later release has added them.

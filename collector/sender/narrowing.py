@@ -1,4 +1,4 @@
-"""One batch under way: narrowed down until what is refused, or there already, stands alone.
+"""One batch under way: narrowed down until what is refused, or there already, is alone.
 
 An answer to a bulk insert is about the batch, all or nothing. A batch that is refused is cut in
 halves, in order, until the guilty records are alone; the others are stored on the way. So n

@@ -6,8 +6,8 @@
         def source(self, context):
             return MySource(MySection(name="x", plugin="x", record_prefix="x", …), context)
 
-pytest then runs every promise below against it. `source` is called anew for each reading and has to
-read the same, unchanging input, which holds at least two ended jobs (better: many, in several
+pytest then runs every promise below against it. `source` is called again for each reading and has
+to read the same, unchanging input, which holds at least two ended jobs (better: many, in several
 batches, with some that are filtered and some that cannot be read).
 """
 

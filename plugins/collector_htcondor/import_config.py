@@ -132,24 +132,24 @@ def database(old: dict[str, Any]) -> str:
 def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime | None, list[str]]:
     """From what time on ours has to read; asks `condor_history` when jobs ended."""
     last = {row[0]: tuple(row[2:]) for row in rows if row[1] == old["record_prefix"]}
-    told, ends = [], []
+    said, ends = [], []
     for schedd in old.get("schedd_names") or sorted(last):
         try:
             ends.append(_end(old, schedd, last.get(schedd)))
         except SourceError as error:
-            told.append(f"{schedd}: {error}")
-    if told or not ends:
+            said.append(f"{schedd}: {error}")
+    if said or not ends:
         until = old.get("earliest_datetime", "not set: set it by hand, as early as theirs began")
-        return None, [*told, f"so `since` is {until}; what it has sent is found in the Auditor"]
+        return None, [*said, f"so `since` is {until}; what it has sent is found in the Auditor"]
     since = min(ends) - _STAY
     if "earliest_datetime" in old:
         since = max(since, datetime.fromisoformat(_since(old["earliest_datetime"])))
-    told.append(
+    said.append(
         f"the last job that it collected ended {min(ends).isoformat()}; `since` is 11 days before, "
         "for jobs that leave the queue long after their end; what it has sent of that time is "
         "found in the Auditor"
     )
-    return since, told
+    return since, said
 
 
 def _end(old: dict[str, Any], schedd: str, job: tuple[Any, ...] | None) -> datetime:

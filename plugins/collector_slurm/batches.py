@@ -13,7 +13,7 @@ import msgspec
 from collector.source import Batch, Context, Job, SourceError, Unreadable, Value, guarded
 from collector_slurm.columns import Columns, aliases_of
 from collector_slurm.command import Sacct
-from collector_slurm.run import LATER, Pair, Run, Told
+from collector_slurm.run import LATER, Pair, RawRun, Run
 from collector_slurm.section import SlurmSection
 
 
@@ -104,9 +104,9 @@ class BatchMaker:
         """Makes a job of `Job.raw`."""
 
         def make(raw: bytes, where: str) -> Job | Unreadable:
-            told = Told.of(raw)
-            job = Run(told.fields).job(self._identity, where, first=told.first)
-            return _spelled(job, aliases_of(self._context.fields or (), told.fields))
+            raw_run = RawRun.of(raw)
+            job = Run(raw_run.fields).job(self._identity, where, first=raw_run.first)
+            return _spelled(job, aliases_of(self._context.fields or (), raw_run.fields))
 
         return guarded(make, raw, where)
 
@@ -129,11 +129,11 @@ class BatchMaker:
         where = f"sacct -D -j {run.fields['JobID']}, DBIndex {index}"
         first = (len(family) == 1 and index in family) or _is_first(run, family.values())
 
-        def make(told: Told, where: str) -> Job | Unreadable:
-            job = run.job(self._identity, where, first=told.first)
+        def make(raw_run: RawRun, where: str) -> Job | Unreadable:
+            job = run.job(self._identity, where, first=raw_run.first)
             return _spelled(job, columns.aliases)
 
-        job = guarded(make, Told(run.fields, first), where)
+        job = guarded(make, RawRun(run.fields, first), where)
         if isinstance(job, Job):
             batch.jobs.append(job)
         else:

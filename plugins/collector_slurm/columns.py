@@ -55,7 +55,7 @@ _OWN_COLUMNS = frozenset(
 """Columns whose text is the scheduler's or the administrator's; every other one may be a user's."""
 
 PEAKS = frozenset({"MaxDiskRead", "MaxDiskWrite", "MaxPages", "MaxRSS", "MaxVMSize"})
-"""High-water marks: they stand on steps only."""
+"""High-water marks: they are on steps only."""
 STEP_COLUMNS = PEAKS | {"SystemCPU", "TotalCPU", "UserCPU"}
 """Columns that are known only when the steps are read: `sacct` without `-X`."""
 
@@ -94,7 +94,7 @@ class Columns(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     """The columns, in order; KEY_COLUMNS first."""
     delimiter: str = "\x1f"
-    """What stands after each field."""
+    """What follows each field."""
 
     aliases: tuple[tuple[str, str], ...] = ()
     """Names of a mapping that differ in case from their column: `qos`, QOS."""
@@ -135,7 +135,7 @@ class Columns(msgspec.Struct, frozen=True):
         """What to ask for jobs by their ids.
 
         Args:
-            complete: whether their runs are taken as they are, so that `USAGE` tells nothing.
+            complete: whether their runs are taken as they are, so that `USAGE` says nothing.
         """
         if not self.steps:
             return KEYS
@@ -199,7 +199,7 @@ def unknown_fields(fields: Iterable[str] | None, offered: frozenset[str]) -> lis
 
 
 KEYS = Columns(KEY_COLUMNS)
-"""What tells which runs there are."""
+"""What says which runs there are."""
 
 
 def value_of(name: str, text: str) -> Value | None:

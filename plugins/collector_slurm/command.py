@@ -90,7 +90,7 @@ class Sacct:
                 yield run
 
     def running_at(self, second: int, columns: Columns, *more: str) -> Iterator[Run]:
-        """The runs that have begun and not ended, by the section's filters, without steps."""
+        """The runs that have started and not ended, by the section's filters, without steps."""
         for run in self._in(Window(second - 1, second + 1), RUNNING_STATES, columns, *more):
             if run.is_running:
                 yield run

@@ -224,23 +224,23 @@ def go_on(old: dict[str, Any], rows: Iterable[Sequence[Any]]) -> tuple[datetime 
         unsent += 1
         if stop := _STOP.search(record):
             ends.append(datetime.fromisoformat(stop[1].decode()))
-    told = []
+    said = []
     if unsent:
-        told.append(
+        said.append(
             f"{unsent} records in its database are not sent; they are read from Slurm again. Where "
             "Slurm does not keep jobs that long, let it send them first"
         )
     if not ends:
-        return None, [*told, "its database says of no job that it was collected"]
+        return None, [*said, "its database says of no job that it was collected"]
     since = min(ends) - timedelta(seconds=old.get("max_sacct_window", _MAX_SACCT_WINDOW_S))
     if "earliest_datetime" in old:
         since = max(since, datetime.fromisoformat(str(old["earliest_datetime"])).astimezone(UTC))
-    told.append(
+    said.append(
         f"the last job that it sent ended {min(ends).isoformat()}, or later; `since` is as much "
         "before as it asks sacct for at once, since it loses an answer when it is stopped; what it "
         "has sent of that time is found in the Auditor"
     )
-    return since, told
+    return since, said
 
 
 def _mapping(old: dict[str, Any]) -> dict[str, Any]:

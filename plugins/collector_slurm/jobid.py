@@ -71,10 +71,10 @@ class JobId(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """How the runs of a source are told apart."""
+    """How the runs of a source are distinguished."""
 
     cluster: bool = False
-    """Whether the cluster's name stands in the id."""
+    """Whether the cluster's name is in the id."""
     all_from: float = float("inf")
     """Epoch seconds; runs of jobs submitted since then carry their beginning in the id, always."""
 

@@ -1,10 +1,10 @@
 """Turns what `sacct` prints into runs: pure text work, no commands, no files.
 
-`sacct` escapes nothing: a user's `|` or newline in a job name, comment or WCKey stands in its
+`sacct` escapes nothing: a user's `|` or newline in a job name, comment or WCKey is printed in its
 output as it was typed. Rows are therefore framed by a delimiter that no user can write: the
 unit separator while all columns are the scheduler's own, and a random token as soon as one of
 them holds free text (`Columns.delimiter`). A row that does not fit the frame ends the reading with
-an error; it is never taken for another row.
+an error; it is never treated as another row.
 """
 
 import codecs
@@ -37,7 +37,7 @@ def rows_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[tuple[str, ..
 
 
 def _tables_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Iterable[tuple[str, ...]]]:
-    """The rows that end in each chunk; a row's newline is taken for the beginning of the next."""
+    """The rows that end in each chunk; a row's newline counts as the beginning of the next."""
     width, delimiter = len(columns.names), columns.delimiter
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     rest = "\n"
@@ -97,7 +97,7 @@ def runs_of(chunks: Iterable[bytes], columns: Columns) -> Iterator[Run]:
 
 
 def _raise(fields: dict[str, Value], name: str, text: str) -> None:
-    """Puts the peak of a step to those before; a text that is no size is told by the mapping."""
+    """Puts the peak of a step to those before; the mapping reports a text that is no size."""
     peak = int(text) if text.isdecimal() else value_of(name, text)
     before = fields.get(name)
     if isinstance(peak, int) and isinstance(before, int):

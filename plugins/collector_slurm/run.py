@@ -11,7 +11,7 @@ Facts that this module knows, all seen on Slurm 22.05; `docs/slurm.md` has what 
 - a job ends for Slurm when it is cancelled, runs into its limit, or its script ends; processes that
   go on then have `KillWait` seconds more. Until they are gone, their steps have the state and the
   end of the job, and no CPU time. Where Slurm gathers no usage at all, no step ever has any;
-- memory high-water marks stand on steps only, and empty is unknown, not 0;
+- memory high-water marks are on steps only, and empty is unknown, not 0;
 - CPU time is 0 on the job's row unless steps are read with it: then it is not asked for.
 """
 
@@ -30,7 +30,7 @@ ENDED_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PR", "RQ", "RS", "RV"
 """Every state of a run that is over; RQ, RS: requeued and resized, another run follows."""
 
 RUNNING_STATES = ("R", "S")
-"""States of a run that has begun and is not over."""
+"""States of a run that has started and is not over."""
 
 END_UNKNOWN = "end not known yet"
 """Why a run is left out that has not ended, as far as slurmdbd knows."""
@@ -49,7 +49,7 @@ Pair = tuple[Value, Value]
 _NO_NODES = frozenset({"None assigned", "(null)", "None", ""})
 
 
-class Told(msgspec.Struct, gc=False):
+class RawRun(msgspec.Struct, gc=False):
     """What a job is made of: `Job.raw`, as bytes JSON."""
 
     fields: dict[str, Value]
@@ -126,7 +126,7 @@ class Run(msgspec.Struct, gc=False):
 
     @property
     def is_running(self) -> bool:
-        """Whether the run has begun and not ended, as far as slurmdbd knows."""
+        """Whether the run has started and not ended, as far as slurmdbd knows."""
         fields = self.fields
         whole = self.has_nodes and "Partition" in fields and self.began is not None
         return whole and "End" not in fields
@@ -181,8 +181,8 @@ class Run(msgspec.Struct, gc=False):
             )
             start_at = datetime.fromtimestamp(start, UTC)
         except (ValueError, OverflowError) as error:
-            return Unreadable(bytes(Told(self.fields, first)), where, str(error))
-        raw = Told(self.fields, first)
+            return Unreadable(bytes(RawRun(self.fields, first)), where, str(error))
+        raw = RawRun(self.fields, first)
         return Job(run_id, start_at, stop_at, with_names(with_whole_memory(fields)), raw, where)
 
     def _known_start(self) -> int:

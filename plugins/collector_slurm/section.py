@@ -66,7 +66,7 @@ class SlurmSection(WindowSection):
     prefix."""
     unique_ids_since: datetime | None = None
     """Runs of jobs submitted since then carry their start in the id, always. To be set when job
-    ids have begun anew (slurmdbd's database or slurmctld's state was reset)."""
+    ids have started over (slurmdbd's database or slurmctld's state was reset)."""
 
     @conflict("jobcomp_path", "mode")
     def _log_is_named(self) -> str | None:

@@ -15,7 +15,7 @@ from tests.slurm.standin import CASES
 
 RELEASES = ("22.05", "24.11", "26.05")
 MIB = 1 << 20
-Told = tuple[str, int, int, int, int, int, int | None, str]
+RawRun = tuple[str, int, int, int, int, int, int | None, str]
 """Job id, start, stop, cores, memory (MiB), CPU time (s), peak (MiB), state."""
 
 
@@ -29,7 +29,7 @@ def number(value: Any) -> int:
     return int(value["number"] if isinstance(value, dict) else value or 0)
 
 
-def by_json(job: dict[str, Any]) -> Told:
+def by_json(job: dict[str, Any]) -> RawRun:
     """What JSON says of a run."""
     array, het, time = job["array"], job["het"], job["time"]
     job_id = str(job["job_id"])
@@ -54,7 +54,7 @@ def by_json(job: dict[str, Any]) -> Told:
     )
 
 
-def by_us(record: Record) -> Told:
+def by_us(record: Record) -> RawRun:
     """What a record says."""
     amount = {one.name: one.amount for one in record.components}
     assert record.stop_time is not None

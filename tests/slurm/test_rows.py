@@ -13,7 +13,7 @@ from collector.source import Job, Unreadable
 from collector_slurm.columns import KEY_COLUMNS, Columns
 from collector_slurm.jobid import Identity
 from collector_slurm.rows import OutputError, rows_of, runs_of
-from collector_slurm.run import INCOMPLETE, Run, Told
+from collector_slurm.run import INCOMPLETE, RawRun, Run
 from tests.slurm.standin import captured, row, run_of
 
 OFFERED = frozenset(name for row in captured() for name in row) | {"SubmitLine", "Constraints"}
@@ -333,12 +333,12 @@ def test_clusters_and_a_reset_database_can_be_told_apart_in_ids():
 def test_raw_gives_the_same_run_again(texts: dict[str, str], first: bool):
     """What is kept of a rejected job is all that its job is made of."""
     run = run_of({**row("7"), **texts, "MaxRSS": "4096", "TotalCPU": "00:03.500"})
-    told = Told(run.fields, first)
-    assert Told.of(bytes(told)) == told
+    told = RawRun(run.fields, first)
+    assert RawRun.of(bytes(told)) == told
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"JobID":"7","first":true}', b"\xff"])
 def test_raw_that_is_no_run_is_refused(raw: bytes):
     """It is an error to be shown, not a crash."""
     with pytest.raises((ValueError, msgspec.DecodeError)):
-        Told.of(raw)
+        RawRun.of(raw)
