@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from collector.cli.check import command as check
 from collector.cli.options import CONTEXT, EXIT_CONFIG, config_option
 from collector.source import find_plugin, installed_plugins
 from collector.source.proposal import Key, Proposal
@@ -48,7 +49,7 @@ def command(config_path: Path, kinds: tuple[str, ...], force: bool) -> None:
       auditor-collector init slurm
       auditor-collector init --config -
 
-    Exit status: that of check; 78 if there is a configuration already.
+    Exit status: that of check; 78 if there is a configuration already (a file of comments is none).
     """
     offered = {kind: name for name in installed_plugins() for kind in find_plugin(name).kinds}
     unknown = [kind for kind in kinds if kind not in offered]
@@ -71,10 +72,7 @@ def command(config_path: Path, kinds: tuple[str, ...], force: bool) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         if "FILL IN" in line:
             click.echo(f"{config_path}: line {number}: {line.strip()}", err=True)
-    sys.stderr.flush()
-    os.execv(  # noqa: S606 - this program, with the new file  # nosec
-        sys.executable, [sys.executable, "-m", "collector", "check", "--config", str(config_path)]
-    )
+    check.main(["--config", str(config_path)], prog_name="auditor-collector check")
 
 
 def _sources(proposals: list[tuple[str, Proposal]]) -> str:
@@ -111,9 +109,15 @@ def _line(before: str, name: str, value: str, why: str) -> str:
     return f"{text:<37} # {' '.join(why.split())}" if why else text
 
 
+def _says_nothing(path: Path) -> bool:
+    """Whether a file has comments only, as the one that a package installs."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return all(not line.strip() or line.lstrip().startswith("#") for line in lines)
+
+
 def _write(path: Path, text: str, *, force: bool) -> None:
     """Writes the file for the service's group to read; never over another one."""
-    if path.exists() and not force:
+    if path.exists() and not force and not _says_nothing(path):
         click.echo(f"{path}: is there already; --force replaces it", err=True)
         sys.exit(EXIT_CONFIG)
     made = path.with_name(f".{path.name}.new")

@@ -163,6 +163,13 @@ def test_a_configuration_that_is_there_stays(machine: Machine):
     assert (done.returncode, "sources:" in done.stdout) == (0, True)
 
 
+def test_a_file_of_comments_is_no_configuration(machine: Machine):
+    """The one that a package installs is replaced, without --force."""
+    machine.config.write_text("# Keep one source\n\n#sources:\n")
+    machine.init("slurm")
+    assert machine.loaded().sources[0].plugin == "slurm"
+
+
 def test_an_answer_cannot_write_into_the_configuration(machine: Machine):
     """A cluster's name, or a path, is one value, whatever it holds."""
     history = machine.folder / "his: tory # {x}'s"
