@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from collector import logs
-from collector.config import Config, ConfigError, load
+from collector.config import Config, ConfigError, OutboxSection, load, outbox_of
 from collector.config.scalars import read_instant
 from collector.source import find_plugin
 
@@ -85,6 +85,28 @@ def load_or_exit(path: Path) -> Config:
         return load_as_owner(path)
     except ConfigError as error:
         exit_for_config(error)
+
+
+def load_to_look(path: Path) -> tuple[Config, bool]:
+    """As `load_as_owner`, for a command that only looks at the outbox.
+
+    Returns:
+        The configuration, and whether it is right. Of a wrong one only `outbox.path` is in it; one
+        line on standard error says so.
+    """
+    try:
+        return load_as_owner(path), True
+    except ConfigError as error:
+        count = len(error.mistakes)
+        config = Config(sources=[], outbox=OutboxSection(path=outbox_of(path)))
+        click.echo(
+            f"{path}: {count} mistake{'s' if count != 1 else ''} (auditor-collector check shows "
+            f"{'them' if count != 1 else 'it'}); looking at the outbox {config.outbox.path}",
+            err=True,
+        )
+        if os.geteuid() == 0:
+            _become_owner_of(config.outbox.path.absolute().parent)
+        return config, False
 
 
 def _become_owner_of(folder: Path) -> None:

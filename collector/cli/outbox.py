@@ -48,7 +48,7 @@ class _Line(msgspec.Struct):
 
 @click.group(context_settings=CONTEXT)
 def command() -> None:
-    """List, flush, export or import what waits.
+    """List, flush, export or import what waits; forget a source.
 
     Export and import are the emergency exit and the way back: an outbox can be emptied into a file
     and brought to another host. Doing either twice is harmless.
@@ -161,6 +161,31 @@ def flush(config_path: Path) -> None:
         f"{result.accepted:>12}  sent\n{result.rejected:>12}  rejected\n{waiting:>12}  waiting"
     )
     sys.exit(1 if waiting else 0)
+
+
+@command.command()
+@config_option
+@click.argument("source")
+@click.option("--force", is_flag=True, help="Also a source that is configured.")
+def forget(config_path: Path, source: str, force: bool) -> None:
+    """Forget a source that is no longer configured: checkpoint, state and counts.
+
+    What waits of it is sent all the same. Should it come back, it is read from its beginning, and
+    what was sent already is recognised.
+
+    \b
+    Example:
+      auditor-collector outbox forget old-ap
+    """
+    if not force and source in {one.name for one in load_or_exit(config_path).sources}:
+        raise click.ClickException(
+            f"{source} is configured; take it out of {config_path}, or give --force to read it "
+            "from its beginning again (stop the daemon before)"
+        )
+    with _opened(config_path) as outbox:
+        if not outbox.forget(source):
+            raise click.ClickException(f"{source}: no such source is known")
+    click.echo(f"{source} is forgotten")
 
 
 @contextlib.contextmanager

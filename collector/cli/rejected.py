@@ -12,7 +12,14 @@ import click
 import msgspec
 import structlog
 
-from collector.cli.options import CONTEXT, Instant, config_option, exit_for_config, load_or_exit
+from collector.cli.options import (
+    CONTEXT,
+    Instant,
+    config_option,
+    exit_for_config,
+    load_or_exit,
+    load_to_look,
+)
 from collector.clock import utc_now
 from collector.config import Config, ConfigError
 from collector.outbox import Outbox, OutboxError, RejectedRow
@@ -62,7 +69,7 @@ def list_(config_path: Path, as_json: bool, **selection: Any) -> None:
     Example:
       auditor-collector rejected list --source ap1 --since 2026-01-31
     """
-    with _opened(config_path) as (_, outbox):
+    with _opened(config_path, only_look=True) as (_, outbox):
         for row in _rows(outbox, **selection):
             if as_json:
                 click.echo(msgspec.json.encode(_document(row)))
@@ -84,10 +91,11 @@ def show(config_path: Path, **selection: Any) -> None:
     Example:
       auditor-collector rejected show 17
     """
-    with _opened(config_path) as (_, outbox):
+    with _opened(config_path, only_look=True) as (_, outbox):
         for row in _rows(outbox, **selection):
             click.echo(
-                f"{row.id}  {row.kind} of {row.source}, rejected {row.rejected_at.isoformat()}"
+                f"{row.id}  {row.kind} of {row.source},"
+                f" rejected {row.rejected_at:%Y-%m-%dT%H:%M:%SZ}"
             )
             click.echo(f"  record_id  {_printable(row.record_id or '?')}")
             click.echo(f"  reason     {_printable(row.reason)}")
@@ -144,8 +152,9 @@ def drop(config_path: Path, everything: bool, yes: bool, **selection: Any) -> No
 
 
 @contextlib.contextmanager
-def _opened(config_path: Path) -> Iterator[tuple[Config, Outbox]]:
-    config = load_or_exit(config_path)
+def _opened(config_path: Path, *, only_look: bool = False) -> Iterator[tuple[Config, Outbox]]:
+    """The outbox; for a command that only looks, also that of a wrong configuration."""
+    config = load_to_look(config_path)[0] if only_look else load_or_exit(config_path)
     try:
         with Outbox.open(
             config.outbox.path, now=utc_now, limits=config.outbox, create=False

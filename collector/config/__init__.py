@@ -5,7 +5,7 @@ each mistake, by `yamlfile.py` (nodes to values), `scalars.py` (words to values)
 (text to nodes); `keyfile.py` and `pseudonyms.py` look after the keys that a configuration names.
 """
 
-from collector.config.load import Plugin, default_mapping, load, mapping_of, parse
+from collector.config.load import Plugin, default_mapping, load, mapping_of, outbox_of, parse
 from collector.config.mistakes import ConfigError
 from collector.config.sections import (
     AuditorSection,
@@ -40,5 +40,6 @@ __all__ = [
     "goes_with",
     "load",
     "mapping_of",
+    "outbox_of",
     "parse",
 ]

@@ -6,6 +6,7 @@ is sound of a section that has a mistake.
 """
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 
 from collector.config.dropins import read_all
 from collector.config.mistakes import ConfigError, Mistake, Places, join
-from collector.config.sections import Config, SourceSection
+from collector.config.sections import Config, OutboxSection, SourceSection
 from collector.config.yamlfile import WRONG, Reader
 from collector.config.yamltext import compose
 from collector.mapping import Mapping
@@ -25,6 +26,8 @@ from collector.mapping.rules import ComponentRule, MappingSection, Rule, several
 
 FIELD_NAMES = r"[A-Za-z_][\w.]*"
 """What the names of a source's fields are like, unless its plugin has `field_names`."""
+
+_FOLDER = Path("/etc/auditor-collector")
 
 
 class Plugin(Protocol):
@@ -50,7 +53,41 @@ def load(path: Path, find_plugin: FindPlugin) -> Config:
     root, mistakes = read_all(path)
     if mistakes:
         raise ConfigError(path, mistakes)
-    return _config_of(root, find_plugin, path)
+    config = _config_of(root, find_plugin, path)
+    if "outbox.path" not in config.places:
+        config.outbox.path = default_outbox(path)
+    return config
+
+
+def default_outbox(path: Path) -> Path:
+    """Where the outbox is unless the configuration of this path says so.
+
+    The service of an instance has a folder of its own, which systemd names; a command by hand looks
+    where that of the instance would be.
+    """
+    if folders := os.environ.get("STATE_DIRECTORY"):
+        return Path(folders.split(":")[0]) / "outbox.db"
+    default = OutboxSection().path
+    of_instance = default.parent / path.stem
+    is_instance = path.parent == _FOLDER and path.name != "config.yaml"
+    try:
+        return of_instance / default.name if is_instance and of_instance.is_dir() else default
+    except OSError:  # not ours to look at
+        return default
+
+
+def outbox_of(path: Path) -> Path:
+    """Where the outbox of a configuration is that may be wrong elsewhere, as far as can be read."""
+    root, _ = read_all(path)
+    found = _value_of(_value_of(root, "outbox"), "path")
+    if isinstance(found, yaml.ScalarNode) and found.tag == "tag:yaml.org,2002:str":
+        return Path(found.value)
+    return default_outbox(path)
+
+
+def _value_of(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for name, value in pairs if name.value == key), None)
 
 
 def parse(text: str, find_plugin: FindPlugin, path: Path = Path("configuration")) -> Config:

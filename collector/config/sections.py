@@ -57,7 +57,8 @@ class OutboxSection(Section):
     """`outbox:` where records wait for the Auditor."""
 
     path: Path = Path("/var/lib/auditor-collector/outbox.db")
-    """The SQLite file; made with mode 0600."""
+    """The SQLite file; made with mode 0600. Of a service of systemd that is not given one:
+    `$STATE_DIRECTORY/outbox.db`, so that each instance has its own."""
     ledger_days: Annotated[int, msgspec.Meta(ge=1)] = 90
     """Days for which sent records are remembered, so that reading again does not send again."""
     max_records: Count = 10_000_000

@@ -45,7 +45,7 @@ def test_the_outbox_is_all_that_moves_to_another_host(
         eventually(lambda: len(ids(auditor)) == 9)
     finally:
         assert end(process) == 0
-    assert "9 read, 9 records sent" in new.run("status").stdout
+    assert "records       9 sent" in new.run("status").stdout
 
 
 def test_a_certificate_says_when_it_ends(tmp_path: Path):
