@@ -83,7 +83,7 @@ def command(
     except ConfigError as error:
         exit_for_config(error)
     except (SourceError, OutboxError) as error:
-        log.error("backfill broke off", problem=str(error), todo="repeat it; nothing is doubled")
+        log.error("backfill broke off", error=str(error), hint="repeat it; nothing is doubled")
         sys.exit(1)
 
 

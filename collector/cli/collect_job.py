@@ -43,13 +43,13 @@ def command(config_path: Path, name: str, job_id: str) -> None:
             (one for one in make_sources(config, log, threading.Event()) if one.name == name), None
         )
         if mapped is None:
-            log.error("job left to the polls", problem=f"{config_path} has no source {name!r}")
+            log.error("job left to the polls", error=f"{config_path} has no source {name!r}")
             sys.exit(0)
         with Outbox.open(config.outbox.path, now=utc_now, limits=config.outbox) as outbox:
             outbox.wait_at_most(_OUTBOX_S)
             store(mapped.source.one(job_id), mapped, outbox, Collected(), origin=Origin.EPILOG)
     except (ConfigError, SourceError, OutboxError, ValueError) as error:
-        log.error("job left to the polls", problem=str(error))
+        log.error("job left to the polls", error=str(error))
     except Exception:
         log.critical("job left to the polls", exc_info=True)
     sys.exit(0)

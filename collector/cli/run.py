@@ -34,5 +34,5 @@ def command(config_path: Path) -> None:
     except ConfigError as error:
         exit_for_config(error)
     except OutboxError as error:
-        log.critical("cannot run", problem=str(error))
+        log.critical("cannot run", error=str(error))
         sys.exit(1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from collector.outbox.outcomes import Outcome
+from collector.outbox.outcomes import REJECTED, Origin, Outcome
 from collector.outbox.rows import Rejection, count, instant, json, reject, us, weigh
 from collector.outbox.values import Intake, NewRecord, PutResult, StopTime
 from collector.record import InvalidRecordError, decode
@@ -63,6 +63,8 @@ def _count(sql: sqlite3.Connection, intake: Intake, result: PutResult) -> None:
         ("suspicious", ""): result.suspicious,
     }
     for outcome, number in result.outcomes.items():
+        if intake.origin == Origin.RETRY and outcome in REJECTED:
+            continue  # it was counted when it was rejected first
         by_put = outcome in (Outcome.REFUSED, Outcome.COLLISION)
         numbers[outcome, FOUND_BY_PUT if by_put else ""] = number
     for reason, number in intake.filtered.items():

@@ -1,9 +1,11 @@
 """Gives what was rejected another chance, after the configuration or the Auditor was corrected.
 
 A job is parsed and mapped again from its raw text; a record is sent again as it is. The rejected
-row and what takes its place change in one transaction: after a crash it is one or the other.
+row and what takes its place change in one transaction, of some hundred rows: after a crash it is
+one or the other.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 
@@ -14,7 +16,7 @@ from collector.outbox import (
     NewRecord,
     Origin,
     Outbox,
-    PutResult,
+    Outcome,
     RejectedRow,
     StopTime,
     Unmappable,
@@ -23,6 +25,9 @@ from collector.pipeline.entries import entries_of
 from collector.pipeline.sources import MappedSource
 from collector.record import decode
 from collector.source import Filtered, SourceError, guarded
+
+_BATCH = 500
+"""Rows in one transaction."""
 
 
 def retry(
@@ -42,80 +47,72 @@ def retry(
         OutboxError: when the outbox is full or cannot be written; what was done is kept.
     """
     outcomes: Counter[str] = Counter()
+    rows = iter(rows)
+    while page := list(itertools.islice(rows, _BATCH)):
+        by_source: dict[str, list[RejectedRow]] = {}
+        for row in page:
+            by_source.setdefault(row.source, []).append(row)
+        for name, some in by_source.items():
+            _retry_some(name, some, sources.get(name), outbox, outcomes)
+    return +outcomes
+
+
+def _retry_some(
+    name: str,
+    rows: Iterable[RejectedRow],
+    mapped: MappedSource | None,
+    outbox: Outbox,
+    outcomes: Counter[str],
+) -> None:
+    """Tries rows of one source again, in one transaction, and counts what becomes of them."""
+    records: list[NewRecord] = []
+    stops: list[StopTime] = []
+    unmappable: list[Unmappable] = []
+    filtered: Counter[str] = Counter()
+    replaced: list[int] = []
     for row in rows:
-        mapped = sources.get(row.source)
-        if row.kind == "unmappable" and mapped is None:
+        if row.kind == "stop":
+            stops.append(msgspec.json.decode(row.raw, type=StopTime))
+        elif row.kind != "unmappable":
+            records.append(NewRecord.of(decode(row.raw)))
+        elif mapped is None:
             outcomes["no such source"] += 1
-        elif row.kind == "unmappable" and mapped is not None:
-            outcomes[_retry_job(row, mapped, outbox)] += 1
+            continue
         else:
-            outcomes[_retry_record(row, mapped, outbox)] += 1
-    return outcomes
+            entry = _entry(row, mapped)
+            if isinstance(entry, Unmappable):  # its row stays, with the reason of today
+                unmappable.append(entry)
+                continue
+            if isinstance(entry, Filtered):
+                filtered[entry.reason] += 1
+            else:
+                records.append(entry)
+        replaced.append(row.id)
+    put = outbox.put(
+        Intake(
+            name,
+            records,
+            stops,
+            unmappable,
+            filtered,
+            origin=Origin.RETRY,
+            may_correct_stop_time=mapped is not None and mapped.source.may_correct_stop_time,
+            replaces_rejected=replaced,
+        )
+    )
+    outcomes["to be sent"] += put.to_be_sent
+    outcomes["known"] += put.outcomes[Outcome.KNOWN]
+    outcomes["filtered"] += filtered.total()
+    outcomes["still rejected"] += put.rejected
 
 
-def _retry_job(row: RejectedRow, mapped: MappedSource, outbox: Outbox) -> str:
+def _entry(row: RejectedRow, mapped: MappedSource) -> NewRecord | Filtered | Unmappable:
+    """What a job's raw text is by the configuration of today."""
     try:
         job = guarded(mapped.source.parse, row.raw, row.where)
     except SourceError as error:
-        return _still(row, str(error), outbox)
+        return Unmappable(row.record_id, str(error), row.raw, row.where)
     (entry,) = entries_of([job], mapped)
     if isinstance(entry, Unmappable):
-        return _still(row, entry.reason, outbox)
-    if isinstance(entry, Filtered):
-        return _filtered(row, entry.reason, outbox)
-    put = outbox.put(
-        Intake(
-            row.source,
-            [entry],
-            origin=Origin.RETRY,
-            may_correct_stop_time=mapped.source.may_correct_stop_time,
-            replaces_rejected=[row.id],
-        )
-    )
-    return _outcome(put)
-
-
-def _retry_record(row: RejectedRow, mapped: MappedSource | None, outbox: Outbox) -> str:
-    records: list[NewRecord] = []
-    stops: list[StopTime] = []
-    if row.kind == "stop":
-        stops.append(msgspec.json.decode(row.raw, type=StopTime))
-    else:
-        records.append(NewRecord.of(decode(row.raw)))
-    put = outbox.put(
-        Intake(
-            row.source,
-            records,
-            stops,
-            origin=Origin.RETRY,
-            may_correct_stop_time=mapped is not None and mapped.source.may_correct_stop_time,
-            replaces_rejected=[row.id],
-        )
-    )
-    return _outcome(put)
-
-
-def _filtered(row: RejectedRow, reason: str, outbox: Outbox) -> str:
-    """Drops the row: the job is not to be accounted."""
-    outbox.put(
-        Intake(
-            row.source,
-            filtered={reason: 1},
-            origin=Origin.RETRY,
-            replaces_rejected=[row.id],
-        )
-    )
-    return "filtered"
-
-
-def _still(row: RejectedRow, reason: str, outbox: Outbox) -> str:
-    """Keeps the row, with the reason of today."""
-    job = Unmappable(row.record_id, reason, row.raw, row.where)
-    outbox.put(Intake(row.source, unmappable=[job], origin=Origin.RETRY))
-    return "still rejected"
-
-
-def _outcome(put: PutResult) -> str:
-    if put.rejected:
-        return "still rejected"
-    return "to be sent" if put.to_be_sent else "known"
+        return Unmappable(row.record_id, entry.reason, row.raw, row.where)
+    return entry

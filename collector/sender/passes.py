@@ -205,8 +205,8 @@ class Sender:
                 waiting = verdict.waiting
                 log = self._log.bind(record_id=waiting.record_id, source=waiting.source)
                 # The Auditor's words, after the colon, may quote the record: names of users.
-                log.warning("record rejected", reason=verdict.reason.partition(": ")[0])
-                log.debug("record rejected, in full", reason=verdict.reason)
+                log.warning("record rejected", error=verdict.reason.partition(": ")[0])
+                log.debug("record rejected, in full", error=verdict.reason)
 
     def _too_early(self) -> bool:
         """Whether the wait after a failure lasts; a clock that was set back ends it."""
@@ -251,10 +251,10 @@ class Sender:
             self._outbox.note_sender(state, reason, now)
         if state is SenderState.PAUSED:
             self._log.error(
-                "sending paused; nothing is lost, but somebody has to act", reason=reason
+                "sending paused; nothing is lost, but somebody has to act", error=reason
             )
         elif state is SenderState.UNREACHABLE:
-            self._log.warning("sending interrupted; records wait in the outbox", reason=reason)
+            self._log.warning("sending interrupted; records wait in the outbox", error=reason)
         elif before in _TROUBLE and lasted is not None:
             self._log.info("sending again", after_s=round(lasted.total_seconds()))
 

@@ -221,7 +221,7 @@ class PerJobDirectory:
                     self._context.log.error(
                         "per-job history cannot be removed",
                         path=str(self._folder / file.name),
-                        reason=error.strerror,
+                        error=error.strerror,
                     )
                 kept[file.name] = file.written_ns
         files[:] = [file for file in files if file.name not in removed]

@@ -15,11 +15,7 @@ from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from collector.cli import main
 from collector.config import load
 from collector.embedded.server import running
-from collector.outbox import (
-    Outbox,
-    Outcome,
-    Verdict,
-)
+from collector.outbox import Intake, Outbox, Outcome, PutResult, Verdict
 from collector.pipeline.collect import Collected, store
 from collector.pipeline.sources import make_sources
 from collector.source import find_plugin
@@ -96,7 +92,15 @@ def test_a_job_that_could_not_be_mapped_is_retried_after_the_mapping_was_mended(
     assert (row["record_id"], row["kind"]) == ("jobs-2", "unmappable")
     assert "many" in row["reason"]
     assert "many" in run("rejected", "show", str(row["id"])).output
-    assert "1  still rejected" in run("rejected", "retry", "--all", status=1).output
+    for _ in range(2):
+        assert run("rejected", "retry", "--all", status=1).output.split() == [
+            "1",
+            "still",
+            "rejected",
+        ]
+    with outbox_of(site) as outbox:  # what fails again is no new rejection
+        counts = outbox.status().counts
+        assert sum(n for (_, _, what, _), n in counts.items() if what == Outcome.UNMAPPABLE) == 1
     rules = "mapping: {components: {Cores: {field: cores, default: 4, optional: true}}}, log: "
     site.config.write_text(site.config.read_text().replace("log: ", rules, 1))
     assert "1  to be sent" in run("rejected", "retry", "--reason", "many").output
@@ -209,3 +213,27 @@ def test_reconcile_fixes_what_the_auditor_has_lost(
 def test_reconcile_proves_nothing_when_a_side_cannot_be_read(site: Site, run: Run):
     """A source that is away is not an empty source."""
     assert "nothing is proven" in run("reconcile", *PERIOD, status=1).output
+
+
+def test_many_rejected_jobs_are_retried_in_few_transactions(
+    site: Site, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """Those that can be mapped now, those that cannot; together they are all of them."""
+    site.log(*range(1200), cores="many")
+    site.log(*range(1200, 1210), cores="none")
+    poll(site)
+    rules = "mapping: {components: {Cores: {field: cores, matches: '^many$', table: {many: 8}}}}"
+    site.config.write_text(site.config.read_text().replace("log: ", f"{rules}, log: ", 1))
+    puts: list[int] = []
+    put = Outbox.put
+
+    def counted(outbox: Outbox, intake: Intake) -> PutResult:
+        puts.append(len(intake.replaces_rejected))
+        return put(outbox, intake)
+
+    monkeypatch.setattr(Outbox, "put", counted)
+    said = run("rejected", "retry", "--all", status=1).output.split()
+    assert said == ["1200", "to", "be", "sent", "10", "still", "rejected"]
+    assert sum(puts) == 1200
+    assert len(puts) == 3
+    assert len(run("rejected", "list").output.splitlines()) == 10

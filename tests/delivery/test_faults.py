@@ -65,8 +65,8 @@ def test_a_role_that_may_not_write_pauses_and_says_so(world: World):
         assert world.sender.run_pass().state == "paused"
         world.time += PAUSE
     (told,) = world.said("error")
-    assert "403" in str(told["reason"])
-    assert "write_access_cn" in str(told["reason"])
+    assert "403" in str(told["error"])
+    assert "write_access_cn" in str(told["error"])
     world.auditor.rights = frozenset({"read", "write"})
     world.drain()
     assert world.holds(range(10))

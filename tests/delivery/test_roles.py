@@ -106,7 +106,7 @@ def test_who_may_not_write_pauses_until_the_role_is_granted(name: str, site: Sit
         assert world.sender.run_pass().state == "paused"
         world.time += timedelta(seconds=100)
     (event,) = world.said("error")
-    assert "403" in str(event["reason"])
-    assert "write_access_cn" in str(event["reason"])
+    assert "403" in str(event["error"])
+    assert "write_access_cn" in str(event["error"])
     site.become("writer")
     assert world.sender.run_pass().outcomes == {Outcome.SENT: 10}

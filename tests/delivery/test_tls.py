@@ -69,7 +69,7 @@ class Site:
             assert world.sender.run_pass().state == state
             world.time += timedelta(seconds=100)
         (told,) = world.said(level)
-        assert words in str(told["reason"])
+        assert words in str(told["error"])
         status = world.outbox.status()
         assert (status.waiting, status.rejected) == (10, {})
 

@@ -258,7 +258,7 @@ def test_names_of_users_are_told_at_debug_only(tmp_path: Path, quoting: str, lev
     assert ("mallory" in site.said()) == (level == "debug")
     (told,) = events(site, "record rejected")
     assert told["record_id"] == "jobs-1"
-    assert told["reason"].endswith("the Auditor refuses this")
+    assert told["error"].endswith("the Auditor refuses this")
     assert site.run("rejected", "show", "--source", "jobs").stdout.count("mallory") >= 3
 
 
