@@ -98,7 +98,7 @@ class Poll:
         self._rejecting = bool(unmappable)
         if self._rejecting:
             reasons = Tried()
-            reasons.add(collected.tried)
+            reasons.add(("", reason) for reason in collected.reasons)
             self._log.warning(
                 "jobs rejected",
                 jobs=unmappable,

@@ -39,6 +39,8 @@ class Collected(msgspec.Struct):
     """Of what will be sent: jobs with impossible values."""
     tried: deque[tuple[str, str]] = msgspec.field(default_factory=lambda: deque(maxlen=JOBS))
     """(user, reason) of the newest jobs that no rule left out; see `Tried.add`."""
+    reasons: deque[str] = msgspec.field(default_factory=lambda: deque(maxlen=JOBS))
+    """Why the last of the rejected jobs were rejected."""
 
     def add(self, read: int, stops_read: int, filtered: int, put: PutResult) -> None:
         """Adds what became of one batch."""
@@ -111,6 +113,7 @@ def store(
         )
     )
     total.add(batch.read, len(stops), sum(filtered.values()), put)
+    total.reasons.extend(one.reason for one in unmappable)
     total.tried.extend((_user_of(job, mapped), reason) for job, reason in tried)
 
 

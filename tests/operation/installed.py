@@ -110,6 +110,7 @@ class Service:
             found = [json.loads(record.encode()) for record in client.stream_query()]
         for record in found:
             assert record["meta"].pop("collector")[0] == "auditor-collector"
+            assert record["meta"].pop("collector_type")
         return sorted(found, key=lambda record: str(record["record_id"]))
 
     def await_all(self) -> None:
