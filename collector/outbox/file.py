@@ -167,7 +167,9 @@ def _open(path: Path, *, create: bool) -> sqlite3.Connection:
             # Of a new file; an old one keeps its own. The usual 4 kB hold a few records only, and
             # every page costs a system call or two.
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                # Later it would be a write, which waits for whoever holds the file.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             # A power cut under NORMAL takes back all since the last checkpoint of the WAL, which
             # on a quiet node is hours: longer than some sources keep. FULL is one fsync a batch.
