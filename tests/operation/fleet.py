@@ -37,8 +37,12 @@ from tests.delivery.faulty_auditor import Request
 
 ROOT = Path(__file__).parents[2]
 END_LIMIT_S = 60.0
-ADS = [ad for ad in captured() if b"\nJobStartDate = " in ad]
-"""Of jobs that ran: the others become no record."""
+ADS = [
+    ad
+    for ad in captured()
+    if b"\nJobStartDate = " in ad and not re.search(rb"\nJobUniverse = (?:7|12)\n", ad)
+]
+"""Of jobs that ran, and held a slot: the others become no record."""
 RECORD_ID = re.compile(rb'"record_id":"((node-\d+)-[^"]*)"')
 
 
