@@ -73,9 +73,9 @@ def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Servi
     service.await_all()
     service.await_("StatusText", lambda text: text.startswith("idle: nothing waits"))
     assert "waiting  0 record(s)" in service.node.run("auditor-collector", "status")
-    (rejected,) = service.told(4)  # the log has one line that slurmctld cut
-    assert "jobs rejected" in rejected
-    assert "cut after" in rejected
+    warned = service.told(4)  # the log has one line that slurmctld cut
+    assert any("cut after" in line for line in warned)
+    assert all("jobs rejected" in line for line in warned), warned
     assert "mode is different" not in service.said()
 
 
@@ -230,9 +230,10 @@ def test_the_journal_knows_how_grave_each_line_is(service: Service):
     service.auditor.stop()
     service.configure("senders: {}\n")
     assert service.node.tell("systemctl", "reload", UNIT).returncode != 0
-    eventually(lambda: len(service.told(3)) == 1)
-    graver = [line.split(";")[0] for line in service.told(4) if "jobs rejected" not in line]
-    assert graver == ["sending interrupted", "configuration refused"]
+    eventually(lambda: any("configuration refused" in line for line in service.told(3)))
+    graver = [line.split(";")[0] for line in service.told(4)]  # systemd's own are among them
+    ours = [line for line in graver if line.startswith(("sending", "configuration"))]
+    assert ours == ["sending interrupted", "configuration refused"]
     assert "sending again" in service.said()
     assert not re.search("labalice|labbob", service.said())
 
