@@ -73,9 +73,10 @@ def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Servi
     service.await_all()
     service.await_("StatusText", lambda text: text.startswith("idle: nothing waits"))
     assert "waiting  0 record(s)" in service.node.run("auditor-collector", "status")
-    warned = service.told(4)  # the log has one line that slurmctld cut
+    warned = service.told(4)  # the log has one line that slurmctld cut, and no sacct is here
     assert any("cut after" in line for line in warned)
-    assert all("jobs rejected" in line for line in warned), warned
+    known = ("jobs rejected", "release of Slurm not known")
+    assert all(any(text in line for text in known) for line in warned), warned
     assert "mode is different" not in service.said()
 
 
