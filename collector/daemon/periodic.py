@@ -52,7 +52,7 @@ class PeriodicTask:
         self._done(result, self._seen - started)
 
     def late_s(self) -> float:
-        """Seconds since it last made progress, or, between two runs, since it should have begun."""
+        """Seconds since it last made progress or, between two runs, since it was due."""
         # Read in this order, a change in between can only make it look less late.
         busy, seen = self.busy, self._seen
         return max(0.0, self._clock() - seen - (0 if busy else self.interval_s))

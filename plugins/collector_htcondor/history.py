@@ -2,8 +2,8 @@
 
 Promises: every ad of the history files is in exactly one of `jobs`, `unreadable` and `filtered`;
 a checkpoint continues exactly behind the ads of its batch, whatever rotation did meanwhile; files
-that are gone before they were read are told. Nothing is kept between two polls, so a crash leaves
-nothing that a checkpoint does not hold.
+that are gone before they were read are reported. Nothing is kept between two polls, so a crash
+leaves nothing that a checkpoint does not hold.
 """
 
 import contextlib
@@ -220,7 +220,7 @@ class HistoryFiles:
         try:
             yield from rotation.read(file, position)
         except FileNotFoundError:
-            return  # rotated or removed since it was listed; the next poll finds it, or tells
+            return  # rotated or removed since it was listed; the next poll finds it, or reports it
         except OSError as error:
             raise self._cannot_read(error) from error
 

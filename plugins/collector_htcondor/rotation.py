@@ -6,7 +6,7 @@ when it is full, and is removed some rotations later. So:
 
 - an ad counts only when its banner line and the newline after it are there; what follows the last
   banner is read again at the next poll. Behind the last banner of a rotated file nothing can come
-  any more: what stands there is given as `Piece.stump`, once.
+  any more: what is there is given as `Piece.stump`, once.
 - a file is known by its first ad with its banner (`head`, a digest of them), whatever its name and
   inode are: it is followed through renames, restores from a backup and reused inodes. What was read
   of it is a byte position, which is trusted only while a banner ends there.
@@ -86,7 +86,7 @@ class Piece(msgspec.Struct):
     ads: list[Ad]
     position: Position
     stump: bytes = b""
-    """What stands at `position.at` of a rotated file: an ad that nothing will complete."""
+    """What is at `position.at` of a rotated file: an ad that nothing will complete."""
 
 
 class File(msgspec.Struct):
