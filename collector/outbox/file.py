@@ -164,13 +164,6 @@ def _open(path: Path, *, create: bool) -> sqlite3.Connection:
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            # Of a new file; an old one keeps its own. The usual 4 kB hold a few records only, and
-            # every page costs a system call or two.
-            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            if not connection.execute("PRAGMA page_count").fetchone()[0]:
-                # Later it would be a write, which waits for whoever holds the file.
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
             # A power cut under NORMAL takes back all since the last checkpoint of the WAL, which
             # on a quiet node is hours: longer than some sources keep. FULL is one fsync a batch.
             connection.execute("PRAGMA synchronous = FULL")
@@ -183,15 +176,30 @@ def _open(path: Path, *, create: bool) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if layout.is_behind(connection):
+    if _is_unfinished(connection):
+        # One at a time: SQLite does not wait for another that changes the journal mode too.
         with lock(path, "layout", wait=True):
-            if layout.is_behind(connection):
-                layout.migrate(connection)
+            if _is_unfinished(connection):
+                _set_up(connection)
     if unknown := layout.unknown(connection):
         raise OutboxError(
             f"{path}: was written by a newer version of the program (this one does not know "
             f"{', '.join(unknown)}); install that version, or name another outbox"
         )
+
+
+def _is_unfinished(connection: sqlite3.Connection) -> bool:
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    return mode != "wal" or layout.is_behind(connection)
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    # These two are of a new file; an old one keeps its own. The usual 4 kB hold a few records
+    # only, and every page costs a system call or two.
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    layout.migrate(connection)
 
 
 def give_back(connection: sqlite3.Connection) -> bool:
