@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from collector import logs
 from collector.cli.options import CONTEXT
 
 
@@ -83,6 +84,7 @@ def command(
         tls = Tls(tls_cert, tls_key, tls_ca)
     elif roles_path:
         raise click.UsageError("--roles needs --tls-cert, --tls-key and --tls-ca")
+    logs.set_up()
     try:
         serve(
             db,

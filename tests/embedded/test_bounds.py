@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from collector.embedded.connections import CONNECTIONS, Connection
 from collector.embedded.server import running
+from tests.helpers.auditor_server import start_auditor
 
 HEAD = b"POST /record HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GOOD = {
@@ -214,3 +215,18 @@ def test_a_body_of_ten_gigabytes_is_cut_off(url: str, declared: bool) -> None:
         connection.close()
     assert sent < 100 * 2**20
     assert httpx.get(f"{url}/health_check").status_code == 200
+
+
+def test_its_log_goes_to_standard_error_and_only_the_address_to_standard_output(tmp_path: Path):
+    """Who reads the address and then no more does not stop it: a full pipe would."""
+    log = tmp_path / "log"
+    auditor = start_auditor(tmp_path / "auditor.db", stderr=log)
+    try:
+        for status in (200, 500, 500, 500):
+            assert httpx.post(f"{auditor.url}/record", json=GOOD).status_code == status
+        assert log.read_text().count("record_exists") == 3
+        auditor.process.terminate()
+        assert auditor.process.communicate()[0] == ""
+    finally:
+        auditor.process.kill()
+        auditor.process.wait()
