@@ -25,6 +25,7 @@ _COMMANDS = {
     "reconcile": ("collector.cli.reconcile", "Compare a source with what the Auditor holds."),
     "pseudonym": ("collector.cli.pseudonym", "Find the pseudonym of a known user."),
     "records": ("collector.cli.records", "Query the records of an Auditor."),
+    "report": ("collector.cli.report", "Sum up usage by site, VO, user, month."),
     "import-config": ("collector.cli.import_config", "Translate another collector's config."),
     "serve-auditor": ("collector.cli.serve_auditor", "Run the embedded Auditor."),
 }

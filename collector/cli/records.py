@@ -1,16 +1,13 @@
 """`records`: queries an Auditor from the command line, in constant memory."""
 
-import csv
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import Literal, TextIO
 
 import click
 
-from collector.auditor.protocol import AuditorError
 from collector.auditor.query import (
     ComponentQuery,
     MetaOperator,
@@ -20,28 +17,16 @@ from collector.auditor.query import (
     SortBy,
     Value,
 )
-from collector.cli.options import CONTEXT, Instant, exit_for_config, load_or_exit
-from collector.config import ConfigError
+from collector.cli.auditor_options import AskedAuditor, auditor_options
+from collector.cli.options import CONTEXT, Instant
+from collector.cli.records_csv import write_csv
 from collector.record import Record
-
-if TYPE_CHECKING:
-    from collector.auditor.client import AuditorClientBlocking
 
 _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "=": "equals"}
 
 
 @click.command("records", context_settings=CONTEXT)
-@click.option(
-    "--url", metavar="URL", help="Address of the Auditor. [default: http://127.0.0.1:8000]"
-)
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Ask the Auditor of this configuration, with its certificates, instead of --url.",
-)
+@auditor_options
 @click.option("--since", type=Instant(), help="Runs that stopped at this time or later.")
 @click.option("--until", type=Instant(), help="Runs that stopped before this time.")
 @click.option("--started-since", type=Instant(), help="Runs that started at this time or later.")
@@ -70,14 +55,10 @@ _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "=": "equals"}
     type=click.Choice(["table", "json", "csv"]),
     default="table",
     show_default=True,
-    help="A table for people; a line of JSON, or of CSV, for each record.",
+    help="A table for people; a line of JSON for each record; CSV with a column for each key.",
 )
-@click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM: our certificate.")
-@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM: its key.")
-@click.option("--tls-ca", type=click.Path(path_type=Path), help="PEM: the CA of the server.")
 def command(
-    url: str | None,
-    config_path: Path | None,
+    auditor: AskedAuditor,
     since: datetime | None,
     until: datetime | None,
     started_since: datetime | None,
@@ -88,11 +69,11 @@ def command(
     sort: str | None,
     limit: int | None,
     style: Literal["table", "json", "csv"],
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    tls_ca: Path | None,
 ) -> None:
     """Query the records of an Auditor.
+
+    For a spreadsheet there is --format csv: a column for each meta key, component and score. They
+    are known when all records are read, which wait in a temporary file until then.
 
     TIME is a date, which means its midnight in UTC, or a time with a zone, such as
     2026-01-31T12:00:00+01:00. All conditions have to hold. Without --sort, the order is that of the
@@ -109,50 +90,10 @@ def command(
             query.with_record_id(record_id)
         if limit is not None:
             query.limit(limit)
-        client, address = _client(url, config_path, tls_cert, tls_key, tls_ca)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    with client:
-        try:
-            _STYLES[style](client.stream_query(query.build()), sys.stdout)
-        except AuditorError as error:
-            raise click.ClickException(f"{address}: {error}") from error
-
-
-def _client(
-    url: str | None,
-    config_path: Path | None,
-    certificate: Path | None,
-    key: Path | None,
-    ca: Path | None,
-) -> tuple["AuditorClientBlocking", str]:
-    """The client that the options ask for, and its address.
-
-    Raises:
-        ValueError: for an address or files that cannot be used.
-    """
-    from collector.auditor.client import AuditorClientBuilder  # noqa: PLC0415 - heavy
-
-    if config_path is not None:
-        if url or certificate or key or ca:
-            raise click.UsageError("--config names address and certificates; give it alone")
-        from collector.pipeline.assemble import make_client  # noqa: PLC0415 - likewise
-
-        config = load_or_exit(config_path)
-        try:
-            return make_client(config.auditor, config.places), config.auditor.url
-        except ConfigError as error:
-            exit_for_config(error)
-    if (certificate is None) != (key is None):
-        raise click.UsageError("--tls-cert and --tls-key belong together")
-    builder = AuditorClientBuilder().plain_errors()
-    address = url or "http://127.0.0.1:8000"
-    builder.connection_string(address)
-    if certificate and key:
-        builder.with_tls(certificate, key)
-    if ca:
-        builder.with_ca(ca)
-    return builder.build_blocking(), address
+    with auditor.client() as client:
+        _STYLES[style](client.stream_query(query.build()), sys.stdout)
 
 
 def _query(
@@ -237,12 +178,6 @@ def _cells(record: Record) -> list[str]:
     ]
 
 
-def _csv(records: Iterator[Record], out: TextIO) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(_cells(record) for record in records)
-
-
 def _table(records: Iterator[Record], out: TextIO) -> None:
     """Columns as wide as the first rows need; a longer cell moves its row."""
     first = [list(_COLUMNS), *map(_cells, itertools.islice(records, 200))]
@@ -255,4 +190,4 @@ def _table(records: Iterator[Record], out: TextIO) -> None:
     click.echo(f"{count} record{'' if count == 1 else 's'}", err=True)
 
 
-_STYLES = {"table": _table, "json": _json, "csv": _csv}
+_STYLES = {"table": _table, "json": _json, "csv": write_csv}

@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from collector.auditor import AuditorClientBuilder, Component, Meta, Record
+from collector.auditor import AuditorClientBuilder, Component, Meta, Record, Score
 from collector.cli.records import command
+from collector.cli.records_csv import write_csv
 from collector.embedded.server import running
 from tests.helpers.certificates import Authority
+from tests.helpers.records import amounts, names, values
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -94,13 +100,96 @@ def test_a_table_is_for_people(url: str) -> None:
     assert done.stderr == "4 records\n"
 
 
-def test_csv_has_a_row_for_each_record(url: str) -> None:
-    """Commas and line ends in a record stay in their cell."""
-    rows = list(csv.DictReader(io.StringIO(ask(url, "--format", "csv").stdout)))
+def test_csv_has_a_row_for_each_record_and_a_column_for_each_key(url: str) -> None:
+    """As a spreadsheet wants them; what a terminal would obey is escaped in its cell."""
+    done = ask(url, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["record_id"] for row in rows][-1] == "open"
     assert len(rows) == 9
-    assert rows[3]["runtime_s"] == "10800"
-    assert rows[3]["components"] == "Cores=3"
+    assert rows[3] == {
+        "record_id": "r3",
+        "start_time": "2026-01-31T15:00:00Z",
+        "stop_time": "2026-01-31T18:00:00Z",
+        "runtime_s": "10800",
+        "meta:site_id": "site1",
+        "meta:x": json.dumps(["a\x1b[31m,\nb"]),
+        "component:Cores": "3",
+    }
+    assert rows[8]["runtime_s"] == rows[8]["stop_time"] == rows[8]["meta:site_id"] == ""
+    assert "\x1b" not in done.stdout
+
+
+def read_back(text: str) -> Any:
+    """A cell, as docs/usage.md says: JSON if it begins with `[`, else a text after its mark."""
+    if not text or text.startswith("["):
+        return json.loads(text) if text else None
+    return [text.removeprefix("'")]
+
+
+dangerous = st.sampled_from(
+    ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(1)", "'=x", "[1]", " =1", "a;b"]
+)
+texts = dangerous | names
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            texts,
+            st.dictionaries(texts, st.lists(texts, max_size=2), max_size=3),
+            st.dictionaries(texts, st.tuples(amounts, st.dictionaries(texts, values, max_size=2)),
+                            max_size=2),
+        ),
+        max_size=5,
+    )
+)  # fmt: skip
+def test_every_cell_of_a_csv_can_be_read_back_and_none_is_a_formula(
+    contents: list[tuple[str, dict[str, list[str]], dict[str, tuple[int, dict[str, float]]]]],
+) -> None:
+    """Whatever users put into keys and values."""
+    records = [
+        Record(
+            record_id,
+            START,
+            None,
+            Meta(meta),
+            [
+                Component(name, amount, [Score(one, value) for one, value in scores.items()])
+                for name, (amount, scores) in components.items()
+            ],
+        )
+        for record_id, meta, components in contents
+    ]
+    out = io.StringIO()
+    write_csv(records, out)
+    header, *rows = csv.reader(io.StringIO(out.getvalue()))
+    assert len(set(header)) == len(header)
+    assert len(rows) == len(records)
+    for row, record in zip(rows, records, strict=True):
+        for cell in [*header, *row]:
+            assert not cell.lstrip().startswith(("=", "+", "-", "@"))
+        cells = {
+            read_back(title)[0]: read_back(cell) for title, cell in zip(header, row, strict=True)
+        }
+        assert cells["record_id"] == [record.record_id]
+        for key, found in (record.meta or {}).items():
+            assert cells[f"meta:{key}"] == found
+        for component in record.components:
+            assert cells[f"component:{component.name}"] == [str(component.amount)]
+            quoted = component.name.replace("%", "%25").replace(":", "%3A")
+            for score in component.scores:
+                (value,) = cells[f"score:{quoted}:{score.name}"]
+                assert float(value) == score.value
+
+
+def test_a_csv_has_no_more_columns_than_a_spreadsheet() -> None:
+    """It says so, and prints nothing."""
+    many = [Record("r", START, None, Meta({f"k{number}": ["x"] for number in range(16_381)}))]
+    out = io.StringIO()
+    with pytest.raises(click.ClickException, match="16384 columns"):
+        write_csv(many, out)
+    assert not out.getvalue()
 
 
 @pytest.mark.parametrize(
