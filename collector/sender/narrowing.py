@@ -53,6 +53,8 @@ class Narrowing:
         """What the Auditor refuses, standing alone, while it is healthy."""
         self.slow: list[tuple[Waiting, TimedOutError]] = []
         """What is not answered in time although it is alone."""
+        self.withheld: list[tuple[Waiting, AuditorError]] = []
+        """What cannot be updated, or compared, now, while the Auditor takes new records."""
         self.fruitless: AuditorError | None = None
         """Set when narrowing was given up, because the Auditor seems to refuse everything."""
         self.stored = False
@@ -66,6 +68,7 @@ class Narrowing:
         self._believed = False  # what answers has shown that it is an Auditor
         self._takes_others: bool | None = None
         self._trouble: AuditorError | None = None
+        self._unreadable: UnavailableError | None = None
         self._refusals = 0
         self._groups: deque[_Group] = deque()
 
@@ -73,25 +76,31 @@ class Narrowing:
         """Sends stop times, several at the same time; what is not there is inserted whole."""
         missing: list[Waiting] = []
         done: list[Waiting] = []
+        refused: list[tuple[Waiting, AuditorError]] = []
+        untold: list[Waiting] = []
         for waiting, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
             if answer is None:
                 done.append(waiting)
             elif isinstance(answer, UnknownRecordError):
                 missing.append(waiting)
             elif isinstance(answer, RefusedError | UnexpectedError):
-                self.refused.append((waiting, answer))
+                refused.append((waiting, answer))
+            else:
+                untold.append(waiting)
         if done:
             if not (missing or self._believed):  # "unknown" is what only an Auditor answers
                 self._proof.of_update(done[-1])
             self._believed = self.stored = True
             self._verdicts.extend(Verdict(waiting, Outcome.STOP_SENT) for waiting in done)
-            if self.refused:
+            if refused:
                 self._takes_others = True
         if self._trouble is not None:
-            self.refused.clear()
-            raise self._trouble
-        if self.refused:
+            trouble, self._trouble = self._trouble, None
+            self._raise_unless_it_takes_records(trouble)
+            self.withheld.extend((waiting, trouble) for waiting in untold)
+        elif refused:
             self._check_health()
+            self.refused.extend(refused)
         self.inserts(missing)
 
     def inserts(self, batch: Sequence[Waiting]) -> None:
@@ -115,7 +124,7 @@ class Narrowing:
                 self._check_health()
                 self._narrow(group, search, error)
             except ForbiddenError as error:
-                self._raise_unless_content(error)
+                self._raise_unless_it_takes_records(error)
                 refused = RefusedError(str(error), status=error.status)
                 self._narrow(group, search, refused)
             except TimedOutError as error:
@@ -178,14 +187,18 @@ class Narrowing:
         self, group: Sequence[Waiting], search: Search, error: RecordExistsError
     ) -> None:
         """Finds what of a group the Auditor has; goes on with the rest."""
-        if search is Search.SINGLY and len(group) > SINGLY and self._proof.may_read:
+        if search is Search.SINGLY and len(group) > SINGLY:
             self._halve(group, search)
             return
-        if self._proof.may_read:
+        if self._proof.may_read and self._unreadable is None:
             try:
                 rest = self._compare(group, search)
             except ForbiddenError:
                 self._proof.reading_is_refused()
+            except TimedOutError:
+                raise
+            except UnavailableError as trouble:  # what is new in the group is sent all the same
+                self._unreadable = trouble
             else:
                 if len(rest) == len(group) <= SINGLY:
                     raise ProtocolError(
@@ -196,8 +209,12 @@ class Narrowing:
                 if rest:
                     self._groups.append((rest, min(Search(search + 1), Search.SINGLY)))
                 return
-        if not self._halve(group, search):
+        if self._halve(group, search):
+            return
+        if self._unreadable is None:
             self._there_unread(group[0])
+        else:
+            self.withheld.append((group[0], self._unreadable))
 
     def _there_unread(self, waiting: Waiting) -> None:
         """A record that is there and may not be compared.
@@ -260,7 +277,7 @@ class Narrowing:
         """Once for a batch: a refusal counts only from an Auditor that is well.
 
         With role-based access, an Auditor forbids everybody to ask; a proxy may strip the length of
-        the answer. Neither says anything: the control does.
+        the answer, or break it. None of it says anything: the control does.
         """
         if self._healthy:
             return
@@ -268,17 +285,22 @@ class Narrowing:
             self._client.check()
         except ForbiddenError:
             pass
+        except UnavailableError as error:
+            self._raise_unless_it_takes_records(error)
         except UnprovenError as error:
             if error.words:
                 raise
         self._healthy = True
 
-    def _raise_unless_content(self, error: ForbiddenError) -> None:
-        """Returns if what is forbidden is a text, not the client.
+    def _raise_unless_it_takes_records(self, error: AuditorError) -> None:
+        """Returns if what failed is one kind of request, or one text, and not sending itself.
 
         Raises:
-            ForbiddenError: when even nothing may be sent.
+            AuditorError: when not even an empty list may be sent, or when what answers has not
+                behaved as an Auditor.
         """
+        if isinstance(error, UnprovenError):
+            raise error
         try:
             self._client.bulk_insert_encoded([])
         except AuditorError:

@@ -15,6 +15,7 @@ from collector.auditor.errors import (
     AuditorError,
     ForbiddenError,
     ProtocolError,
+    UnavailableError,
     UnprovenError,
 )
 from collector.config import SenderSection
@@ -114,6 +115,7 @@ class Sender:
             return result
         started_at = self._now()
         outcomes: Counter[Outcome] = Counter()
+        self._verdicts.withheld = None
         try:
             with self._outbox.held_by_sender():
                 self._send_all(outcomes, progressed)
@@ -122,9 +124,11 @@ class Sender:
         except (AuditorError, OutboxError) as error:
             self._failed(error)
         else:
+            if (withheld := self._verdicts.withheld) is not None:
+                self._withheld(withheld)
             # An Auditor that is healthy may still refuse what is not yet due again.
             waits = self._outbox.waits()
-            if outcomes.keys() - {Outcome.RETRYING} or not waits:
+            if withheld is None and (outcomes.keys() - {Outcome.RETRYING} or not waits):
                 self._well(SenderState.SENDING if waits else SenderState.IDLE)
         result = Pass(outcomes, self._state)
         if outcomes:
@@ -163,7 +167,7 @@ class Sender:
                     self._settle(done, outcomes)
                     raise trouble
                 self._failures, self._answered = 0, True
-                if following and self._is_back(began_at):
+                if following and self._verdicts.withheld is None and self._is_back(began_at):
                     self._enter(SenderState.SENDING, "")  # a backlog can take hours
                 batch = following
             self._settle(done, outcomes)
@@ -191,6 +195,10 @@ class Sender:
         except UnprovenError as error:
             if error.words:  # a page
                 raise
+        except UnavailableError as error:
+            if error.status is None:
+                raise
+            self._client.bulk_insert_encoded([])  # a proxy may break only what reads
 
     def _take(self, *, after: int) -> list[Waiting]:
         return self._outbox.take(self._pace.records, self._pace.bytes, self._now(), after=after)
@@ -230,6 +238,11 @@ class Sender:
             retry_after_s = getattr(error, "retry_after_s", None)
             self._wait_s = self._backoff.wait_s(self._failures, self._random, retry_after_s)
             self._enter(SenderState.UNREACHABLE, str(error))
+
+    def _withheld(self, error: AuditorError) -> None:
+        """The Auditor takes new records, but not stop times, or does not show what it has."""
+        state = SenderState.PAUSED if _needs_somebody(error) else SenderState.UNREACHABLE
+        self._enter(state, f"new records are sent; some others wait: {error}")
 
     def _well(self, state: SenderState) -> None:
         self._failures = 0

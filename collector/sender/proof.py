@@ -5,8 +5,8 @@ So after the first success of a batch, whatever came before, the Auditor is aske
 records. Only an Auditor that has stored it can show it:
 
 - With the right to read, the record is read back. That is one small request for a batch.
-- With the right to write only, the same record is sent once more, and must be answered with
-  RECORD_EXISTS, or the warning that takes its place.
+- With the right to write only, or where a proxy breaks what reads, the same record is sent once
+  more, and must be answered with RECORD_EXISTS, or the warning that takes its place.
 
 An Auditor stores all of a batch or nothing, so that one record proves the batch. A success that
 does not prove anything by itself (no length, a text) is followed by the same question: what is
@@ -24,6 +24,7 @@ from collector.auditor.errors import (
     ForbiddenError,
     RecordExistsError,
     RefusedError,
+    UnavailableError,
     UnexpectedError,
     UnknownRecordError,
     UnprovenError,
@@ -74,6 +75,8 @@ class Proof:
                 ) from error
             except ForbiddenError:
                 self.reading_is_refused()
+            except UnavailableError:
+                pass  # only what reads may be broken
             else:
                 self._held = waiting.body
                 return
@@ -91,6 +94,8 @@ class Proof:
                 ) from error
             except ForbiddenError:
                 self.reading_is_refused()
+            except UnavailableError:
+                pass
             else:
                 if stored.stop_time != waiting.stop_time:
                     raise UnprovenError(

@@ -14,7 +14,7 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from collector.embedded.server import running
-from tests.delivery.matrix import SCENARIOS
+from tests.delivery.access_faults import SCENARIOS
 from tests.delivery.world import new_world
 
 ROLES = {"": None, " (a role that may only write)": frozenset({"write"})}

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.delivery.matrix import SCENARIOS
+from tests.delivery.access_faults import SCENARIOS
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "delivery.md").read_text()

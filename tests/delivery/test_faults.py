@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from tests.delivery.access_faults import SCENARIOS
 from tests.delivery.faulty_auditor import Cut
-from tests.delivery.matrix import SCENARIOS, Outcome, first
+from tests.delivery.matrix import Outcome, first
 from tests.delivery.world import World
 
 PAUSE = timedelta(seconds=100)
@@ -20,6 +21,7 @@ QUICK = {
 }
 """Played with every role each time; the others with roles are slow tests."""
 NO_FAULT = {"stored_open", "collisions", "other_amounts", "stop_in_flight", "dies_before_settling"}
+NO_FAULT |= {"read_is_lost"}  # to a role that reads nothing
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Auditors to measure with: the embedded one, and the real one on a PostgreSQL of its own.
 
 Both keep their address when they are killed and come back. The real one needs the command
-`auditor` (`cargo install auditor`) on the PATH and PostgreSQL's programs, with its default
-settings: each commit is on the disk before it is answered.
+`auditor` (`cargo install auditor`; on the PATH, in ~/.cargo/bin, or where AUDITOR_BIN says) and
+PostgreSQL's programs, with its default settings: each commit is on the disk before it is answered.
 """
 
 import contextlib
@@ -22,7 +22,11 @@ import msgspec
 from collector.auditor.client import AuditorClientBuilder
 from collector.auditor.protocol import AuditorError
 from tests.helpers.auditor_server import RunningAuditor, start_auditor
+from tests.helpers.certificates import Authority
 
+RELEASE = "0.11.2"
+BUILT = Path(__file__).parents[2] / "build" / "auditor"
+"""Where `make verify-auditor` builds the server that it does not find."""
 START_LIMIT_S = 60
 TABLE = (
     "CREATE TABLE auditor_accounting (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
@@ -30,6 +34,19 @@ TABLE = (
     " start_time timestamptz NOT NULL, stop_time timestamptz, runtime bigint,"
     " updated_at timestamptz NOT NULL)\n"
 )
+MODEL = """
+[request_definition]
+r = sub, obj, act
+[policy_definition]
+p = sub, obj, act
+[role_definition]
+g = _, _
+[policy_effect]
+e = some(where (p.eft == allow))
+[matchers]
+m = g(r.sub, p.sub) && keyMatch(r.obj, p.obj) && r.act == p.act
+"""
+"""The server's `model.conf`: who has a role may do what the role's policies say."""
 
 
 class Served(Protocol):
@@ -65,22 +82,63 @@ class Embedded:
         return _cpu_s(self._running.process.pid)
 
 
-class Real:
-    """The real Auditor; its PostgreSQL outlives it."""
+class Database:
+    """A PostgreSQL with the table of an Auditor, on 127.0.0.1."""
 
-    def __init__(self, folder: Path, port: int, postgres: int) -> None:
+    def __init__(self, folder: Path) -> None:
+        # It does not run as root; whoever it runs as has to reach the folder.
+        self._user = "nobody" if os.geteuid() == 0 else None
         self._folder = folder
-        self._postgres = postgres
-        self.url = f"http://127.0.0.1:{port}"
+        self._environ = {**os.environ, "PATH": _postgres_path(), "LC_ALL": "C.UTF-8"}
+        self.port = _free_port()
+        if self._user is not None:
+            shutil.chown(folder, self._user)
+        self._run("initdb", "-D", "data", "-U", "auditor", "--auth=trust")
+        self._run("postgres", "--single", "-D", "data", "postgres", text=TABLE)
         self.come_back()
 
     def come_back(self) -> None:
+        """Starts it."""
+        self.process = subprocess.Popen(
+            ["postgres", "-D", "data", "-p", str(self.port), "-h", "127.0.0.1", "-k", "."],
+            env=self._environ, user=self._user, cwd=self._folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def kill(self) -> None:
+        """Ends it at once, with all its sessions, as a crash does."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait()
+
+    def _run(self, *command: str, text: str = "") -> None:
+        subprocess.run(
+            command, input=text, env=self._environ, user=self._user, cwd=self._folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+            timeout=START_LIMIT_S, check=True,
+        )  # fmt: skip
+
+
+class Real:
+    """The real Auditor; its PostgreSQL outlives it."""
+
+    def __init__(self, folder: Path, port: int, database: Database, tls_port: int = 0) -> None:
+        self._folder = folder
+        self.database = database
+        self.url = f"http://127.0.0.1:{port}"
+        self.tls_url = f"https://127.0.0.1:{tls_port}"
+        """With roles: where they hold. They do not at `url`, which needs no certificate."""
+        self.come_back()
+
+    def come_back(self) -> None:
+        # The server reads each variable AUDITOR_… as a key of its configuration.
+        environ = {name: one for name, one in os.environ.items() if not name.startswith("AUDITOR_")}
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["auditor", "auditor.yaml"], cwd=self._folder, stdout=log, stderr=log
-            )
+                [str(program()), "auditor.yaml"],
+                cwd=self._folder, env=environ, stdout=log, stderr=log,
+            )  # fmt: skip
         try:
-            _until_well(self.url, self._process)
+            _until_well(self.url, self._process, self._folder / "log")
         except BaseException:
             self.kill()
             raise
@@ -90,8 +148,9 @@ class Real:
         self._process.wait()
 
     def cpu_s(self) -> float:
-        used_s = _cpu_s(self._process.pid) + _cpu_s(self._postgres)
-        sessions = Path(f"/proc/{self._postgres}/task/{self._postgres}/children").read_text()
+        postgres = self.database.process.pid
+        used_s = _cpu_s(self._process.pid) + _cpu_s(postgres)
+        sessions = Path(f"/proc/{postgres}/task/{postgres}/children").read_text()
         for session in map(int, sessions.split()):
             with contextlib.suppress(FileNotFoundError):  # it ended
                 used_s += _cpu_s(session)
@@ -109,71 +168,72 @@ def embedded() -> Iterator[Embedded]:
             auditor.kill()
 
 
+def program() -> Path | None:
+    """The real Auditor's command, if it is anywhere."""
+    places = (os.environ.get("AUDITOR_BIN", ""), os.environ["PATH"], str(BUILT / "bin"))
+    path = os.pathsep.join([*places, str(Path.home() / ".cargo" / "bin")])
+    found = shutil.which("auditor", path=path)
+    return None if found is None else Path(found)
+
+
 def lacking() -> str | None:
     """What the real Auditor would need and is not there."""
-    if shutil.which("auditor") is None:
-        return "auditor is not on the PATH: cargo install auditor"
+    if program() is None:
+        return "the command auditor is not there: cargo install auditor, or set AUDITOR_BIN"
     if shutil.which("initdb", path=_postgres_path()) is None:
-        return "PostgreSQL's initdb is not on the PATH"
+        return "PostgreSQL's initdb is not there: apt install postgresql"
     return None
 
 
 @contextlib.contextmanager
-def real() -> Iterator[Real]:
-    """The real Auditor on a new PostgreSQL, both on 127.0.0.1, for as long as the context lasts."""
-    # PostgreSQL does not run as root; whoever it runs as has to reach the folder.
-    user = "nobody" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory() as temporary:
+def real(ca: Authority | None = None, roles: dict[str, list[str]] | None = None) -> Iterator[Real]:
+    """The real Auditor on a new PostgreSQL, both on 127.0.0.1, for as long as the context lasts.
+
+    Args:
+        ca: with TLS as well: who signs the server's certificate and those of its clients.
+        roles: with TLS: its `rbac_config`, lists of common names. The server enforces it only with
+            `ignore_record_exists_error`, which is set then.
+    """
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = Path(temporary)
-        if user is not None:
-            shutil.chown(folder, user)
-        data, port, auditor_port = folder / "data", _free_port(), _free_port()
-        environ = {**os.environ, "PATH": _postgres_path(), "LC_ALL": "C.UTF-8"}
-
-        def run(*command: str, text: str = "") -> None:
-            subprocess.run(
-                command, input=text, env=environ, user=user, cwd=folder,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
-                timeout=START_LIMIT_S, check=True,
-            )  # fmt: skip
-
-        run("initdb", "-D", str(data), "-U", "auditor", "--auth=trust")
-        run("postgres", "--single", "-D", str(data), "postgres", text=TABLE)
+        port, tls_port = _free_port(), _free_port()
+        database = Database(folder)
+        stack.callback(database.kill)
         configuration = {
-            "application": {"addr": ["127.0.0.1"], "port": auditor_port},
+            "application": {"addr": ["127.0.0.1"], "port": port},
             "database": {
-                "host": "127.0.0.1", "port": port, "username": "auditor", "password": "-",
+                "host": "127.0.0.1", "port": database.port, "username": "auditor", "password": "-",
                 "database_name": "postgres", "require_ssl": False,
             },
             "metrics": {"database": {"frequency": 30, "metrics": ["RecordCount"]}},
             "tls_config": {"use_tls": False},
             "log_level": "warn",
         }  # fmt: skip
+        if ca is not None:
+            certificate, key = ca.issue("server")
+            configuration["tls_config"] = {
+                "use_tls": True, "https_addr": ["127.0.0.1"], "https_port": tls_port,
+                "ca_cert_path": str(ca.certificate), "server_cert_path": str(certificate),
+                "server_key_path": str(key),
+            }  # fmt: skip
+        if roles is not None:
+            (folder / "model.conf").write_text(MODEL)
+            configuration["rbac_config"] = {"enforce_rbac": True, **roles}
+            configuration["ignore_record_exists_error"] = True
         (folder / "auditor.yaml").write_bytes(msgspec.yaml.encode(configuration))
-        postgres = subprocess.Popen(
-            ["postgres", "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)],
-            env=environ, user=user, cwd=folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        auditor = None
-        try:
-            auditor = Real(folder, auditor_port, postgres.pid)
-            yield auditor
-        finally:
-            if auditor is not None:
-                auditor.kill()
-            postgres.send_signal(signal.SIGQUIT)  # at once, with all its sessions
-            postgres.wait()
+        auditor = Real(folder, port, database, tls_port)
+        stack.callback(auditor.kill)
+        yield auditor
 
 
-def _until_well(url: str, process: subprocess.Popen[bytes]) -> None:
+def _until_well(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_LIMIT_S
     with AuditorClientBuilder().connection_string(url).timeout(5).build_blocking() as client:
         while True:
             try:
                 client.check()
             except AuditorError:
-                assert process.poll() is None, "the Auditor did not start"
+                assert process.poll() is None, f"the Auditor did not start: {log.read_text()}"
                 assert time.monotonic() < until, "the Auditor did not become well in time"
                 time.sleep(0.1)
             else:

@@ -20,8 +20,8 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.delivery.access_faults import RUNS, SCENARIOS
 from tests.delivery.faults import play
-from tests.delivery.matrix import RUNS, SCENARIOS
 from tests.delivery.world import new_world
 from tests.real_auditor.served import Real, lacking, real
 
