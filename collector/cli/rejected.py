@@ -12,6 +12,7 @@ import click
 import msgspec
 import structlog
 
+from collector import logs
 from collector.cli.options import (
     CONTEXT,
     Instant,
@@ -121,6 +122,7 @@ def retry(config_path: Path, everything: bool, **selection: Any) -> None:
     """
     _require_selection(everything, selection)
     with _opened(config_path) as (config, outbox):
+        logs.set_up(config.log.level, config.log.format)
         # What is rejected again becomes the last row: it is not met twice.
         last = max((row.id for row in _rows(outbox, **selection)), default=0)
         rows = (row for row in _rows(outbox, **selection) if row.id <= last)

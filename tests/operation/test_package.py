@@ -203,6 +203,15 @@ def test_lintian_finds_nothing_that_is_not_explained(packages: Path):
     assert said.returncode == 0, said.stdout
 
 
+def test_rpmlint_finds_nothing_that_is_not_explained(packages: Path):
+    """Each exception is in `.ci/packaging/rpmlint.toml` with its reason."""
+    if shutil.which("rpmlint") is None:
+        pytest.skip("rpmlint is not installed")
+    reasons = packages.parent / ".ci/packaging/rpmlint.toml"
+    said = tell("rpmlint", "--config", reasons, next(packages.glob("*.x86_64.rpm")))
+    assert "0 errors, 0 warnings" in said.stdout, said.stdout
+
+
 def test_a_signed_repository_serves_apt(packages: Path, clean_system: Path, tmp_path: Path):
     """A site serves one folder; apt checks its signature, and installs by name."""
     lacking = [name for name in ("apt-ftparchive", "createrepo_c", "gpg") if not shutil.which(name)]
