@@ -11,6 +11,7 @@ import structlog
 from collector import logs
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
 from collector.config import ConfigError
+from collector.logs import counted
 from collector.pipeline.capture import anonymous, write
 from collector.pipeline.explain import find, stopping
 from collector.pipeline.sources import make_sources
@@ -86,5 +87,5 @@ def command(
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{out}: cannot be written: {error.strerror}") from error
-    count = len(texts)
-    click.echo(f"{out}: {count} job{'s' if count != 1 else ''}; look through it before you send it")
+    found = counted(len(texts), "job")
+    click.echo(f"{out}: {found}; look through it before you send it")

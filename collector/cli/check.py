@@ -20,6 +20,7 @@ from collector.clock import utc_now
 from collector.config import Config, ConfigError
 from collector.config.mistakes import Mistake
 from collector.config.warnings import warnings_of
+from collector.logs import counted
 from collector.pipeline.apel import USUAL, Plugin, check_for_apel, read_plugin
 from collector.pipeline.assemble import make_client
 from collector.pipeline.newest import try_newest
@@ -83,7 +84,7 @@ def command(
     try:
         config = load_as_owner(config_path)
         findings = [
-            Found("ok", str(config_path), _sources(len(config.sources))),
+            Found("ok", str(config_path), counted(len(config.sources), "source")),
             *_findings(config, offline=offline),
             *(_for_apel(config, plugin) if reader == "apel" and not offline else ()),
         ]
@@ -123,10 +124,6 @@ def _findings(config: Config, *, offline: bool) -> Iterator[Found]:
 def _for_apel(config: Config, plugin: Plugin) -> Iterator[Found]:
     for name, finding in check_for_apel(config, plugin, structlog.get_logger()):
         yield Found.of(name, finding)
-
-
-def _sources(number: int) -> str:
-    return "1 source" if number == 1 else f"{number} sources"
 
 
 def _parts(config: Config) -> list[MappedSource]:

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ import structlog
 
 from collector import logs
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_or_exit
-from collector.clock import utc_now
+from collector.clock import stamp, utc_now
 from collector.config import Config, ConfigError
+from collector.logs import printable
 from collector.mapping.trace import Traced
 from collector.outbox import Outbox, OutboxError, Whereabouts
 from collector.pipeline.assemble import make_client
@@ -159,35 +160,35 @@ def _outbox(config: Config) -> Iterator[Outbox | None]:
 def _text(one: Explanation) -> str:
     lines = [f"source    {one.source}", f"record    {one.record_id or 'none'}"]
     lines += [f"where     {one.where}"] if one.where else []
-    lines += ["raw", *(f"  {_printable(line)}" for line in one.raw.splitlines())] if one.raw else []
+    lines += ["raw", *(f"  {printable(line)}" for line in one.raw.splitlines())] if one.raw else []
     if one.start_at is not None:
-        lines.append(f"start     {_instant(one.start_at)}")
-        lines.append(f"stop      {_instant(one.stop_at) if one.stop_at else 'runs'}")
+        lines.append(f"start     {stamp(one.start_at)}")
+        lines.append(f"stop      {stamp(one.stop_at) if one.stop_at else 'runs'}")
     for witness in one.witnesses:
-        at = f" = {_instant(witness.at)}" if witness.at else ""
+        at = f" = {stamp(witness.at)}" if witness.at else ""
         agrees = f"  (agrees with the {witness.agrees})" if witness.agrees else ""
-        lines.append(f"  {witness.field} {_printable(str(witness.value))}{at}{agrees}")
+        lines.append(f"  {witness.field} {printable(str(witness.value))}{at}{agrees}")
     for rule in one.rules:
         lines += _rule(rule)
     if one.left_out:
         lines.append(f"left out  {one.left_out}")
     if one.rejected:
-        lines.append(f"rejected  {_printable(one.rejected)}")
+        lines.append(f"rejected  {printable(one.rejected)}")
     if one.record is not None:
         lines.append(f"sent as   {bytes(one.record).decode()}")
     if one.outbox is not None:
         lines.append(f"outbox    {_where_now(one.outbox)}")
     if one.auditor:
-        lines.append(f"Auditor   {_printable(one.auditor)}")
+        lines.append(f"Auditor   {printable(one.auditor)}")
     return "\n".join(lines) + "\n"
 
 
 def _rule(rule: Traced) -> list[str]:
-    result = f"{rule.value!r}" if rule.counts else f"left out: {_printable(rule.left_out)}"
+    result = f"{rule.value!r}" if rule.counts else f"left out: {printable(rule.left_out)}"
     lines = [f"{rule.name:<9} {result}"]
     for step in rule.steps:
-        made = _printable(step.problem) if step.problem else repr(step.value)
-        lines.append(f"  {_printable(step.key)} → {made}")
+        made = printable(step.problem) if step.problem else repr(step.value)
+        lines.append(f"  {printable(step.key)} → {made}")
     return lines
 
 
@@ -195,20 +196,11 @@ def _where_now(at: Whereabouts) -> str:
     said = []
     if at.waits:
         tries = f", tried {at.tries} times" if at.tries else ""
-        due = f", due {_instant(at.due_at)}" if at.due_at else ""
+        due = f", due {stamp(at.due_at)}" if at.due_at else ""
         said.append(f"the {at.waits} waits{tries}{due}")
     if at.sent_at is not None:
-        said.append(f"sent at {_instant(at.sent_at)}")
+        said.append(f"sent at {stamp(at.sent_at)}")
     if at.is_open:
         said.append("its stop time is to follow")
-    said += [f"rejected as {_printable(reason)}" for reason in at.rejected]
+    said += [f"rejected as {printable(reason)}" for reason in at.rejected]
     return "; ".join(said) or "not known here"
-
-
-def _instant(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _printable(text: str) -> str:
-    """Text of users, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -13,6 +13,7 @@ import click
 from collector import logs
 from collector.config import Config, ConfigError, OutboxSection, load, outbox_of
 from collector.config.scalars import read_instant
+from collector.logs import counted
 from collector.source import find_plugin
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -97,11 +98,11 @@ def load_to_look(path: Path) -> tuple[Config, bool]:
     try:
         return load_as_owner(path), True
     except ConfigError as error:
-        count = len(error.mistakes)
+        count = counted(len(error.mistakes), "mistake")
         config = Config(sources=[], outbox=OutboxSection(path=outbox_of(path)))
         click.echo(
-            f"{path}: {count} mistake{'s' if count != 1 else ''} (auditor-collector check shows "
-            f"{'them' if count != 1 else 'it'}); looking at the outbox {config.outbox.path}",
+            f"{path}: {count}, which auditor-collector check shows; looking at the outbox "
+            f"{config.outbox.path}",
             err=True,
         )
         if os.geteuid() == 0:
@@ -125,11 +126,8 @@ def _become_owner_of(folder: Path) -> None:
 
 def exit_for_config(error: ConfigError) -> NoReturn:
     """Prints the mistakes and exits with 78."""
-    count = len(error.mistakes)
-    summary = (
-        f"{error.path}: {count} mistake{'s' if count != 1 else ''}; "
-        "config.example.yaml shows every key"
-    )
+    count = counted(len(error.mistakes), "mistake")
+    summary = f"{error.path}: {count}; config.example.yaml shows every key"
     priority = "<3>" if logs.is_the_journal(sys.stderr) else ""
     for line in (*str(error).splitlines(), summary):
         click.echo(f"{priority}{line}", err=True)

@@ -20,6 +20,7 @@ from collector.auditor.query import (
 from collector.cli.auditor_options import AskedAuditor, auditor_options
 from collector.cli.options import CONTEXT, Instant
 from collector.cli.records_csv import write_csv
+from collector.logs import counted, printable
 from collector.record import Record
 
 _COMPARISONS = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "=": "equals"}
@@ -173,9 +174,7 @@ def _cells(record: Record) -> list[str]:
     runtime = "" if record.runtime is None else str(record.runtime)
     start = record.start_time.isoformat(timespec="seconds")
     cells = (record.record_id, start, stop, runtime, meta, components)
-    return [
-        text if text.isprintable() else text.encode("unicode_escape").decode() for text in cells
-    ]
+    return [printable(text) for text in cells]
 
 
 def _table(records: Iterator[Record], out: TextIO) -> None:
@@ -187,7 +186,7 @@ def _table(records: Iterator[Record], out: TextIO) -> None:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         out.write(f"{'  '.join(padded).rstrip()}\n")
         count += 1
-    click.echo(f"{count} record{'' if count == 1 else 's'}", err=True)
+    click.echo(counted(count, "record"), err=True)
 
 
 _STYLES = {"table": _table, "json": _json, "csv": write_csv}

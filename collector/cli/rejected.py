@@ -21,8 +21,9 @@ from collector.cli.options import (
     load_or_exit,
     load_to_look,
 )
-from collector.clock import utc_now
+from collector.clock import stamp, utc_now
 from collector.config import Config, ConfigError
+from collector.logs import printable
 from collector.outbox import Outbox, OutboxError, RejectedRow
 from collector.pipeline.retry import retry as retry_rows
 from collector.pipeline.sources import make_sources
@@ -77,8 +78,8 @@ def list_(config_path: Path, as_json: bool, **selection: Any) -> None:
             else:
                 reason = row.reason if len(row.reason) <= _SHOWN else row.reason[:_SHOWN] + "…"
                 click.echo(
-                    f"{row.id:>6}  {row.rejected_at:%Y-%m-%dT%H:%M:%SZ}  {row.source}  {row.kind}  "
-                    f"{_printable(row.record_id or '?')}  {_printable(reason)}"
+                    f"{row.id:>6}  {stamp(row.rejected_at)}  {row.source}  {row.kind}  "
+                    f"{printable(row.record_id or '?')}  {printable(reason)}"
                 )
 
 
@@ -94,17 +95,14 @@ def show(config_path: Path, **selection: Any) -> None:
     """
     with _opened(config_path, only_look=True) as (_, outbox):
         for row in _rows(outbox, **selection):
-            click.echo(
-                f"{row.id}  {row.kind} of {row.source},"
-                f" rejected {row.rejected_at:%Y-%m-%dT%H:%M:%SZ}"
-            )
-            click.echo(f"  record_id  {_printable(row.record_id or '?')}")
-            click.echo(f"  reason     {_printable(row.reason)}")
-            click.echo(f"  where      {_printable(row.where)}")
-            click.echo(f"  raw        {_printable(row.raw.decode(errors='backslashreplace'))}")
+            click.echo(f"{row.id}  {row.kind} of {row.source}, rejected {stamp(row.rejected_at)}")
+            click.echo(f"  record_id  {printable(row.record_id or '?')}")
+            click.echo(f"  reason     {printable(row.reason)}")
+            click.echo(f"  where      {printable(row.where)}")
+            click.echo(f"  raw        {printable(row.raw.decode(errors='backslashreplace'))}")
             if row.other_version is not None:
                 other = row.other_version.decode(errors="replace")
-                click.echo(f"  other      {_printable(other)}")
+                click.echo(f"  other      {printable(other)}")
 
 
 @command.command()
@@ -202,8 +200,3 @@ def _document(row: RejectedRow) -> dict[str, Any]:
     other = row.other_version
     document["other_version"] = None if other is None else other.decode(errors="replace")
     return document
-
-
-def _printable(text: str) -> str:
-    """Text of users, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -12,9 +12,9 @@ import structlog
 
 from collector import logs
 from collector.cli.options import CONTEXT, config_option, exit_for_config, load_to_look
-from collector.clock import span, utc_now
+from collector.clock import span, stamp, utc_now
 from collector.config import Config, ConfigError
-from collector.logs import size
+from collector.logs import counted, size
 from collector.outbox import FOUND_BY_PUT, Origin, Outbox, OutboxError, Outcome, Status
 from collector.pipeline.sources import make_sources
 from collector.source import Lag
@@ -157,8 +157,10 @@ def _print(config: Config, status: Status) -> None:
     oldest = (
         "" if status.oldest_put_at is None else f", the oldest {_ago(status.oldest_put_at, now)}"
     )
-    click.echo(f"waiting  {status.waiting} record(s), {size(status.waiting_bytes)}{oldest}")
-    click.echo(f"open     {status.open_records} record(s) without a stop time")
+    click.echo(
+        f"waiting  {counted(status.waiting, 'record')}, {size(status.waiting_bytes)}{oldest}"
+    )
+    click.echo(f"open     {counted(status.open_records, 'record')} without a stop time")
     if status.sender is not None:
         why = f": {status.sender.reason}" if status.sender.reason else ""
         click.echo(f"sender   {status.sender.state} since {_ago(status.sender.since, now)}{why}")
@@ -201,4 +203,4 @@ def _behind(lag: Lag | str) -> str:
 def _ago(instant: datetime, now: datetime) -> str:
     """`3 min ago (2026-01-31T12:00:00Z)`."""
     ago = span(max(now - instant, timedelta()).total_seconds())
-    return f"{ago} ago ({instant:%Y-%m-%dT%H:%M:%SZ})"
+    return f"{ago} ago ({stamp(instant)})"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from collector.clock import stamp
 from collector.config.mistakes import Mistake
 from collector.config.sections import Config, SourceSection
 
@@ -27,8 +28,10 @@ def _of_sources(config: Config, now: datetime) -> Iterator[tuple[str, str]]:
     for number, section in enumerate(config.sources):
         where = f"sources[{number}]"
         if section.since is not None and section.since > now:
-            since = f"{section.since:%Y-%m-%dT%H:%M:%SZ}"
-            yield f"{where}.since", f"{since} is in the future: no job is accounted until then"
+            yield (
+                f"{where}.since",
+                f"{stamp(section.since)} is in the future: no job is accounted until then",
+            )
         if any(char.isspace() for char in section.record_prefix):
             text = (
                 f"{section.record_prefix!r} has a blank, and so have all record ids; that is "

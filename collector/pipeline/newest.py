@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from collector.config import Config
 from collector.config.mistakes import did_you_mean
 from collector.job import Job
-from collector.logs import Log
+from collector.logs import Log, counted
 from collector.mapping.rules import MappingSection, fields_of
 from collector.outbox import NewRecord
 from collector.pipeline.entries import Entry, entries_of
@@ -101,7 +101,7 @@ def _share(entries: list[Entry]) -> Finding:
     reasons = Counter(
         entry.reason for entry in entries if not isinstance(entry, NewRecord | Filtered)
     )
-    text = f"of the newest {_jobs(len(entries))}, {good} make a record"
+    text = f"of the newest {counted(len(entries), 'job')}, {good} make a record"
     if left_out:
         ((reason, _),) = filtered.most_common(1)
         text += f", {left_out} are left out (mostly: {reason})"
@@ -118,7 +118,7 @@ def _lacking(jobs: list[Job | Unreadable], mapped: MappedSource) -> Iterator[Fin
     seen = {name for job in jobs if isinstance(job, Job) for name in job.fields}
     if not seen:
         return
-    none = f"none of the newest {_jobs(len(jobs))} has a field"
+    none = f"none of the newest {counted(len(jobs), 'job')} has a field"
     known = seen | mapped.mapping.fields
     for where, field in _named(mapped.source.section.mapping):
         if field not in seen:
@@ -136,7 +136,3 @@ def _named(section: MappingSection) -> Iterator[tuple[str, str]]:
         for name, rules in getattr(section, kind).items():
             for field in sorted(fields_of(rules)) if rules is not None else ():
                 yield f"mapping.{kind}.{name}", field
-
-
-def _jobs(number: int) -> str:
-    return f"{number} job" if number == 1 else f"{number} jobs"

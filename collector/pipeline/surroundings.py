@@ -7,6 +7,7 @@ from pathlib import Path
 
 from collector.auditor.certificate import read_certificate
 from collector.auditor.protocol import AuditorError
+from collector.clock import stamp
 from collector.config import Config
 from collector.pipeline.assemble import make_client, proxy_of
 from collector.source import Finding
@@ -72,7 +73,7 @@ def _certificates(config: Config, now: datetime) -> Iterator[Finding]:
         except ValueError as error:
             yield Finding.error(f"tls.{key}: {error}")
             continue
-        end = f"{path} ({key}) ends at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
+        end = f"{path} ({key}) ends at {stamp(ends_at)}"
         if ends_at <= now:
             yield Finding.error(f"{end}, which is over: renew it")
         elif ends_at <= now + _SOON:

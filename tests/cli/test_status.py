@@ -63,7 +63,7 @@ def test_looking_works_with_a_wrong_configuration(site: Site, damage: str):
         assert done.returncode == 0
         assert expected in done.stdout
         assert re.fullmatch(
-            r".+ mistakes? \(auditor-collector check .+\n", site.said()[len(before) :]
+            r".+ mistakes?, which auditor-collector check shows; .+\n", site.said()[len(before) :]
         )
     assert site.run("rejected", "retry", "--all").returncode == 78
 
@@ -99,6 +99,6 @@ def test_a_source_that_is_not_configured_can_be_forgotten(site: Site):
     assert site.run("outbox", "forget", "jobs").returncode == 1
     said = site.run("status").stdout
     assert "\nsource old" not in said
-    assert "waiting  4 record(s)" in said
+    assert "waiting  4 records" in said
     assert site.run("outbox", "forget", "jobs", "--force").returncode == 0
     assert "\nsource jobs" not in site.run("status").stdout

@@ -47,7 +47,7 @@ def test_a_backfill_before_the_first_start(site: Site):
     """What it stores is the service's."""
     period = ("--since", "2000-01-01", "--until", "2100-01-01")
     assert site.run("backfill", *period, "--no-wait").returncode == 0
-    assert "waiting  1 record(s)" in site.run("status").stdout
+    assert "waiting  1 record" in site.run("status").stdout
 
 
 def test_a_job_from_an_epilog_before_the_first_start(site: Site):

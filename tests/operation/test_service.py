@@ -72,7 +72,7 @@ def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Servi
     service.log(1)
     service.await_all()
     service.await_("StatusText", lambda text: text.startswith("idle: nothing waits"))
-    assert "waiting  0 record(s)" in service.node.run("auditor-collector", "status")
+    assert "waiting  0 records" in service.node.run("auditor-collector", "status")
     warned = service.told(4)  # the log has one line that slurmctld cut, and no sacct is here
     assert any("cut after" in line for line in warned)
     known = ("jobs rejected", "release of Slurm not known")
