@@ -6,6 +6,7 @@ been rejected. That nothing waits then, and that the Auditor holds nothing else,
 
 import gzip
 import itertools
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,10 +78,26 @@ def every(number: int, fault: Fault) -> Script:
     seen = itertools.count(1)
 
     def script(request: Request) -> Fault:
-        carries = b'"record_id"' in request.body and NO_RUN.encode() not in request.body
-        return fault if carries and next(seen) % number == 0 else None
+        return fault if _carries_a_run(request) and next(seen) % number == 0 else None
 
     return script
+
+
+def some(number: int, fault: Fault) -> Script:
+    """One of n requests that carry a record of a run meets a fault, at random, the same each time.
+
+    Every n-th may be the same step of each pass for ever, which is no proxy's way.
+    """
+    dice = random.Random(number)
+
+    def script(request: Request) -> Fault:
+        return fault if _carries_a_run(request) and dice.random() * number < 1 else None
+
+    return script
+
+
+def _carries_a_run(request: Request) -> bool:
+    return b'"record_id"' in request.body and NO_RUN.encode() not in request.body
 
 
 def about(world: World, numbers: Sequence[int], fault: Fault) -> Script:

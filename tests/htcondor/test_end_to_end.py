@@ -125,7 +125,7 @@ def test_a_schedd_at_full_speed_and_a_daemon_that_is_killed(
     starts = site.said().count('"started"')
     daemon = site.start("run")
     eventually(lambda: site.said().count('"started"') > starts)  # from then on SIGTERM is heard
-    eventually(lambda: len(held(auditor)) >= jobs)
+    eventually(lambda: len(held(auditor)) >= jobs, limit_s=120)
     assert end(daemon) == 0
     assert set(held(auditor)) == {f"{cluster}.0" for cluster in range(1, jobs + 1)}
     assert kills > 3
