@@ -8,6 +8,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
 from tests.helpers.auditor_server import RunningAuditor, running_auditor
 
 pytest.register_assert_rewrite("tests.slurm.cluster_promises", "tests.htcondor.pool_promises")
@@ -43,6 +44,22 @@ def auditor(tmp_path: Path) -> Iterator[RunningAuditor]:
     """An embedded Auditor, as a process of its own, with nothing in it."""
     with running_auditor(tmp_path / "auditor.db") as running:
         yield running
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """The address of an embedded Auditor within the test's process, with nothing in it."""
+    from collector.embedded.server import running
+
+    with running(tmp_path / "auditor.db") as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[AuditorClientBlocking]:
+    """A client of ours for it."""
+    with AuditorClientBuilder().connection_string(url).build_blocking() as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import msgspec
 from collector.cli.auditor_options import AskedAuditor, auditor_options
 from collector.cli.options import CONTEXT, Instant
 from collector.cli.records_csv import text_cell
-from collector.logs import counted
+from collector.logs import counted, printable
 from collector.pipeline.usage import (
     MEASURES,
     Group,
@@ -134,7 +134,7 @@ def _csv(usage: Usage, measures: list[Measure], out: TextIO) -> None:
     writer.writerow([*map(text_cell, usage.keys), *shown, *exact])
     for group, sums in usage.rows(measures[0]):
         figures = [one.shown(sums) for one in measures]
-        cells = [text_cell(_printable(value or "")) for value in group]
+        cells = [text_cell(printable(value or "")) for value in group]
         writer.writerow([*cells, *figures, *(getattr(sums, name) for name in exact)])
     _print_notes(usage, measures)
 
@@ -143,9 +143,9 @@ def _rows(usage: Usage, measures: list[Measure]) -> Iterator[tuple[list[str], li
     """Head, rows and total: the texts, and the figures."""
 
     def texts(group: Group) -> list[str]:
-        return ["-" if value is None else _printable(value) for value in group]
+        return ["-" if value is None else printable(value) for value in group]
 
-    yield [*map(_printable, usage.keys)], [one.column for one in measures]
+    yield [*map(printable, usage.keys)], [one.column for one in measures]
     for group, sums in usage.rows(measures[0]):
         yield texts(group), [one.shown(sums) or "-" for one in measures]
     total = usage.total()
@@ -177,11 +177,6 @@ def _markdown(usage: Usage, measures: list[Measure], out: TextIO) -> None:
 def _print_notes(usage: Usage, measures: list[Measure]) -> None:
     for note in _notes(usage, measures):
         click.echo(note, err=True)
-
-
-def _printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _escaped(text: str) -> str:

@@ -77,7 +77,7 @@ class Narrowing:
         missing: list[Waiting] = []
         done: list[Waiting] = []
         refused: list[tuple[Waiting, AuditorError]] = []
-        untold: list[Waiting] = []
+        failed: list[Waiting] = []
         for waiting, answer in zip(entries, self._pool.map(self._update, entries), strict=True):
             if answer is None:
                 done.append(waiting)
@@ -86,7 +86,7 @@ class Narrowing:
             elif isinstance(answer, RefusedError | UnexpectedError):
                 refused.append((waiting, answer))
             else:
-                untold.append(waiting)
+                failed.append(waiting)
         if done:
             if not (missing or self._believed):  # "unknown" is what only an Auditor answers
                 self._proof.of_update(done[-1])
@@ -97,7 +97,7 @@ class Narrowing:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             self._raise_unless_it_takes_records(trouble)
-            self.withheld.extend((waiting, trouble) for waiting in untold)
+            self.withheld.extend((waiting, trouble) for waiting in failed)
         elif refused:
             self._check_health()
             self.refused.extend(refused)

@@ -7,7 +7,6 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,6 @@ from collector.auditor import (
     Record,
     protocol,
 )
-from collector.embedded.server import running
 from collector.record import InvalidRecordError, Meta
 
 START = datetime(2021, 12, 6, 16, 29, 43, 79043, tzinfo=UTC)
@@ -49,13 +47,6 @@ class Both:
         """Closes the connections."""
         self("close")
         self._runner.close()
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """An embedded Auditor with nothing in it."""
-    with running(tmp_path / "auditor.db") as address:
-        yield address
 
 
 def client_of(kind: str, url: str, timeout_s: float = 10) -> Both:

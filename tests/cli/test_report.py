@@ -3,10 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,27 +12,14 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.auditor import AuditorClientBuilder, Component, Meta, Record
+from collector.auditor import Component, Meta, Record
 from collector.auditor.client import AuditorClientBlocking
 from collector.auditor.reading import StoredRecord
 from collector.cli.report import command
-from collector.embedded.server import running
 from collector.pipeline.usage import MEASURES, Usage, rounded
 
 EDGE = datetime(2026, 2, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    with running(tmp_path / "auditor.db") as address:
-        yield address
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[AuditorClientBlocking]:
-    with AuditorClientBuilder().connection_string(url).build_blocking() as client:
-        yield client
 
 
 def run(

@@ -116,17 +116,22 @@ def breaks_comparing(world: World) -> Outcome:
     return Outcome(RUNS)
 
 
+def _some_fail(world: World, fault: Answer) -> Outcome:
+    """Records without a stop time, and then whole ones, through a proxy that fails now and then."""
+    world.put(OPEN, stop=False)
+    world.auditor.script = some(3, fault)
+    world.sender.run_pass()
+    world.put(RUNS)
+    world.drain(60)
+    return Outcome(RUNS)
+
+
 @scenario(
     "403 from a proxy for a third of the requests that carry a run, at random",
     "sent again; none is rejected",
 )
 def forbids_some(world: World) -> Outcome:
-    world.put(OPEN, stop=False)
-    world.auditor.script = some(3, PROXY_403)
-    world.sender.run_pass()
-    world.put(RUNS)
-    world.drain(60)
-    return Outcome(RUNS)
+    return _some_fail(world, PROXY_403)
 
 
 @scenario(
@@ -134,12 +139,7 @@ def forbids_some(world: World) -> Outcome:
     "sent again with backoff",
 )
 def breaks_some(world: World) -> Outcome:
-    world.put(OPEN, stop=False)
-    world.auditor.script = some(3, PROXY_502)
-    world.sender.run_pass()
-    world.put(RUNS)
-    world.drain(60)
-    return Outcome(RUNS)
+    return _some_fail(world, PROXY_502)
 
 
 @scenario(

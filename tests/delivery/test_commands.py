@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +11,9 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from collector.auditor.client import AuditorClientBlocking, AuditorClientBuilder
+from collector.auditor.client import AuditorClientBlocking
 from collector.cli import main
 from collector.config import load
-from collector.embedded.server import running
 from collector.outbox import Intake, Outbox, Outcome, PutResult, Verdict
 from collector.pipeline.collect import Collected, store
 from collector.pipeline.sources import make_sources
@@ -23,18 +22,6 @@ from tests.helpers.example_plugin import FIRST_START, job
 from tests.helpers.site import Site
 
 PERIOD = ("--since", "2026-01-01", "--until", "2026-01-02")
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    with running(tmp_path / "auditor.db") as address:
-        yield address
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[AuditorClientBlocking]:
-    with AuditorClientBuilder().connection_string(url).build_blocking() as client:
-        yield client
 
 
 @pytest.fixture

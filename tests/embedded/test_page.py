@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,17 +10,9 @@ import httpx
 import pytest
 
 from collector.auditor import AuditorClientBuilder, Component, Meta, Record
-from collector.embedded.server import running
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOSTILE = "<script>document.title='taken'</script>&\"'{unit}"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """An embedded Auditor with nothing in it."""
-    with running(tmp_path / "auditor.db") as address:
-        yield address
 
 
 def fill(url: str) -> None:

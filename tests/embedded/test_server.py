@@ -18,18 +18,10 @@ import httpx
 import pytest
 
 from collector.auditor import AuditorClientBuilder, Component, Meta, Record, protocol
-from collector.embedded.server import running
 from tests.helpers.auditor_server import RunningAuditor, running_auditor, start_auditor
 
 POST = b"POST /record HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """An embedded Auditor with nothing in it."""
-    with running(tmp_path / "auditor.db") as address:
-        yield address
 
 
 def record(record_id: str) -> Record:

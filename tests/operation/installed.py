@@ -89,7 +89,7 @@ class Service:
     def said(self) -> str:
         return "\n".join(str(entry["MESSAGE"]) for entry in self.journal())
 
-    def told(self, priority: int) -> list[str]:
+    def logged(self, priority: int) -> list[str]:
         """The messages of this test that are as grave as this, or graver."""
         entries = self.journal()
         return [str(one["MESSAGE"]) for one in entries if int(one["PRIORITY"]) <= priority]

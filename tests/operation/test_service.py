@@ -73,7 +73,8 @@ def test_the_readmes_steps_give_a_service_that_accounts_every_job(service: Servi
     service.await_all()
     service.await_("StatusText", lambda text: text.startswith("idle: nothing waits"))
     assert "waiting  0 records" in service.node.run("auditor-collector", "status")
-    warned = service.told(4)  # the log has one line that slurmctld cut, and no sacct is here
+    # slurmctld cut one line of the log, and this machine has no sacct.
+    warned = service.logged(4)
     assert any("cut after" in line for line in warned)
     known = ("jobs rejected", "release of Slurm not known")
     assert all(any(text in line for text in known) for line in warned), warned
@@ -125,7 +126,7 @@ def test_a_wrong_configuration_stays_stopped(service: Service):
     time.sleep(2)
     assert service.show("ActiveState") == "failed"
     assert (service.show("ExecMainStatus"), service.show("NRestarts")) == ("78", "0")
-    assert any("senders: unknown key" in line for line in service.told(3))
+    assert any("senders: unknown key" in line for line in service.logged(3))
     service.configure()
     service.ctl("start", UNIT)
     service.log(1)
@@ -231,8 +232,8 @@ def test_the_journal_knows_how_grave_each_line_is(service: Service):
     service.auditor.stop()
     service.configure("senders: {}\n")
     assert service.node.tell("systemctl", "reload", UNIT).returncode != 0
-    eventually(lambda: any("configuration refused" in line for line in service.told(3)))
-    graver = [line.split(";")[0] for line in service.told(4)]  # systemd's own are among them
+    eventually(lambda: any("configuration refused" in line for line in service.logged(3)))
+    graver = [line.split(";")[0] for line in service.logged(4)]  # systemd's own are among them
     ours = [line for line in graver if line.startswith(("sending", "configuration"))]
     assert ours == ["sending interrupted", "configuration refused"]
     assert "sending again" in service.said()

@@ -22,11 +22,7 @@ import msgspec
 from collector.auditor.client import AuditorClientBuilder
 from collector.auditor.protocol import AuditorError
 from tests.helpers.auditor_server import RunningAuditor, start_auditor
-from tests.helpers.certificates import Authority
 
-RELEASE = "0.11.2"
-BUILT = Path(__file__).parents[2] / "build" / "auditor"
-"""Where `make verify-auditor` builds the server that it does not find."""
 START_LIMIT_S = 60
 TABLE = (
     "CREATE TABLE auditor_accounting (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
@@ -34,19 +30,6 @@ TABLE = (
     " start_time timestamptz NOT NULL, stop_time timestamptz, runtime bigint,"
     " updated_at timestamptz NOT NULL)\n"
 )
-MODEL = """
-[request_definition]
-r = sub, obj, act
-[policy_definition]
-p = sub, obj, act
-[role_definition]
-g = _, _
-[policy_effect]
-e = some(where (p.eft == allow))
-[matchers]
-m = g(r.sub, p.sub) && keyMatch(r.obj, p.obj) && r.act == p.act
-"""
-"""The server's `model.conf`: who has a role may do what the role's policies say."""
 
 
 class Served(Protocol):
@@ -121,12 +104,10 @@ class Database:
 class Real:
     """The real Auditor; its PostgreSQL outlives it."""
 
-    def __init__(self, folder: Path, port: int, database: Database, tls_port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int, database: Database) -> None:
         self._folder = folder
         self.database = database
         self.url = f"http://127.0.0.1:{port}"
-        self.tls_url = f"https://127.0.0.1:{tls_port}"
-        """With roles: where they hold. They do not at `url`, which needs no certificate."""
         self.come_back()
 
     def come_back(self) -> None:
@@ -170,8 +151,8 @@ def embedded() -> Iterator[Embedded]:
 
 def program() -> Path | None:
     """The real Auditor's command, if it is anywhere."""
-    places = (os.environ.get("AUDITOR_BIN", ""), os.environ["PATH"], str(BUILT / "bin"))
-    path = os.pathsep.join([*places, str(Path.home() / ".cargo" / "bin")])
+    cargo = str(Path.home() / ".cargo" / "bin")
+    path = os.pathsep.join([os.environ.get("AUDITOR_BIN", ""), os.environ["PATH"], cargo])
     found = shutil.which("auditor", path=path)
     return None if found is None else Path(found)
 
@@ -186,17 +167,11 @@ def lacking() -> str | None:
 
 
 @contextlib.contextmanager
-def real(ca: Authority | None = None, roles: dict[str, list[str]] | None = None) -> Iterator[Real]:
-    """The real Auditor on a new PostgreSQL, both on 127.0.0.1, for as long as the context lasts.
-
-    Args:
-        ca: with TLS as well: who signs the server's certificate and those of its clients.
-        roles: with TLS: its `rbac_config`, lists of common names. The server enforces it only with
-            `ignore_record_exists_error`, which is set then.
-    """
+def real() -> Iterator[Real]:
+    """The real Auditor on a new PostgreSQL, both on 127.0.0.1, for as long as the context lasts."""
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = Path(temporary)
-        port, tls_port = _free_port(), _free_port()
+        port = _free_port()
         database = Database(folder)
         stack.callback(database.kill)
         configuration = {
@@ -209,19 +184,8 @@ def real(ca: Authority | None = None, roles: dict[str, list[str]] | None = None)
             "tls_config": {"use_tls": False},
             "log_level": "warn",
         }  # fmt: skip
-        if ca is not None:
-            certificate, key = ca.issue("server")
-            configuration["tls_config"] = {
-                "use_tls": True, "https_addr": ["127.0.0.1"], "https_port": tls_port,
-                "ca_cert_path": str(ca.certificate), "server_cert_path": str(certificate),
-                "server_key_path": str(key),
-            }  # fmt: skip
-        if roles is not None:
-            (folder / "model.conf").write_text(MODEL)
-            configuration["rbac_config"] = {"enforce_rbac": True, **roles}
-            configuration["ignore_record_exists_error"] = True
         (folder / "auditor.yaml").write_bytes(msgspec.yaml.encode(configuration))
-        auditor = Real(folder, port, database, tls_port)
+        auditor = Real(folder, port, database)
         stack.callback(auditor.kill)
         yield auditor
 

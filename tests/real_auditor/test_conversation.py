@@ -2,23 +2,12 @@
 
 import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from collector.embedded.server import running
 from tests.real_auditor.address import real_url
 from tests.real_auditor.conversation import Step, differences, digest, hold, steps
 
 ANSWERS = Path(__file__).parent / "answers.txt"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """An embedded Auditor with nothing in it."""
-    with running(tmp_path / "auditor.db") as address:
-        yield address
 
 
 def test_the_embedded_auditor_answers_as_the_real_one_did(url: str) -> None:
