@@ -61,7 +61,7 @@ def whole(raw: bytes, at: int | None) -> Whole:
     begin = 0
     if at is not None and (offset := int(banner[1] or 0)):
         line = (offset - at) % 2**32 + 1
-        if line < end and raw[line - 1 : line] == b"\n":
+        if line < end and raw[line - 1 : line] == b"\n" and (line == 1 or _begins_again(raw)):
             begin = _second(raw, line) - 1
     found = Whole(b"\n" + raw[begin + 1 :], begin)
     names = classad.names(found.raw)
@@ -85,13 +85,25 @@ def _appended_to(names: list[bytes]) -> bool:
     return len(set(body)) == len(body) and all(names.count(name) <= 1 for name in once)
 
 
+def _begins_again(raw: bytes) -> bool:
+    """Whether the first attribute comes again, as it does where a second ad follows whole lines.
+
+    A file whose length was changed before this record has wrong Offsets, which may point anywhere.
+    """
+    return _opening(raw) in raw[2:]
+
+
+def _opening(raw: bytes) -> bytes:
+    return raw[1 : raw.find(b" = ", 1) + 3]
+
+
 def _second(raw: bytes, line: int) -> int:
     """Where the second of two ads begins, whose torn line begins at `line`.
 
     Raises:
         TornError: when that is not sure.
     """
-    opening = raw[1 : raw.find(b" = ", 1) + 3]
+    opening = _opening(raw)
     after = raw.find(b"\n", line) + 1
     if raw.startswith(opening, after):  # torn between two lines: that line is the first ad's last
         return after

@@ -31,8 +31,8 @@ _BLOCK_LIMIT_BYTES = 1 << 16
 _WRITER_LIMIT_BYTES = 1023
 
 _BEGIN = re.compile(rb"JobId=\d+ UserId=[^=\n]*\(\d+\) GroupId=")
-_END = re.compile(rb" DerivedExitCode=\S* ExitCode=\S* *\r?\n\Z")
-"""What every line has at its end, whatever is wrong with the rest of it."""
+_END = (b" DerivedExitCode=", b" ExitCode=")
+"""What every line has at its end, whatever is wrong with its values."""
 
 _NAME = r"[^=\x00-\x1f]*"
 """A name that an administrator gave: it may have blanks (`domain users`), but no equals sign. So
@@ -124,7 +124,7 @@ def entries_of(
             position += len(line)
             continue
         block.append(line)
-        if not _END.search(line):
+        if not _has_an_end(line):
             continue
         text, block = b"".join(block), []
         while _BEGIN.match(text, _WRITER_LIMIT_BYTES) and cuts():
@@ -133,6 +133,11 @@ def entries_of(
             position += len(cut)
         yield Entry(text, position)
         position += len(text)
+
+
+def _has_an_end(line: bytes) -> bool:
+    derived, exit_code = map(line.rfind, _END)
+    return 0 <= derived < exit_code and line.endswith(b"\n")
 
 
 def values_of(text: str) -> dict[str, str]:

@@ -321,6 +321,15 @@ def test_a_record_that_is_not_surely_one_ad_is_refused(lines: bytes, reason: str
         torn_ads.whole(b"\n" + lines + banner, at)
 
 
+@pytest.mark.parametrize("line", range(1, ad(3).count(b"\n")))
+def test_an_offset_that_points_into_an_ad_by_chance_tears_nothing(line: int):
+    """All Offsets are wrong behind a place where the file's length was changed."""
+    banner = b'*** Offset = %d ClusterId = 3 ProcId = 0 Owner = "a" CompletionDate = 1'
+    lines = ad(3).splitlines(keepends=True)
+    raw = b"\n" + ad(3) + banner % (5000 + len(b"".join(lines[:line])))
+    assert torn_ads.whole(raw, 5000) == torn_ads.Whole(raw)
+
+
 @given(st.data())
 def test_of_two_ads_that_ran_together_only_the_second_counts(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -96,7 +96,10 @@ def test_a_bounded_search_finds_what_re_finds(pattern: str, text: str):
         search = timed_search(compiled)
     except (re.error, ValueError):
         return
-    expected, found = compiled.search(text), search(text)
+    # As `compiled.search`, which passes places by the flags outside of `(?a:…)`, against its own
+    # documentation: `(?a:\W)` is found at a place (match), but never searched for there.
+    places = (compiled.match(text, place) for place in range(len(text) + 1))
+    expected, found = next(filter(None, places), None), search(text)
     assert (found is None) is (expected is None)
     if found is not None and expected is not None:
         assert found.span() == expected.span()

@@ -71,6 +71,15 @@ def entries_in(text: bytes, mode: str) -> list[bytes]:
     return re.findall(rb"(?ms).*?^\*\*\* [^\n]*\n", text)
 
 
+def moved(entry: bytes, by_bytes: int) -> bytes:
+    """An entry after a longer one: the banner of a history has places in its file."""
+    return re.sub(
+        rb"(?m)^(\*\*\* Offset = )(\d+)",
+        lambda found: found[1] + b"%d" % (int(found[2]) + by_bytes),
+        entry,
+    )
+
+
 def ids(source: Source) -> set[str]:
     """The records of all jobs that are read and mapped."""
     mapping = mapping_of(source.section, find_plugin(source.section.plugin))
@@ -112,5 +121,7 @@ def test_a_damaged_entry_costs_itself(mode: str, tmp_path: Path, data: st.DataOb
     if mode == "epochs" and hostile.count(b'"') % 2:
         hostile += b'"'  # no schedd leaves a text open there; what follows would be part of it
     changed = damaged[: place.start()] + sign + hostile + damaged[place.end() :]
-    path.write_bytes(b"".join([*entries[:number], changed, *entries[number + 1 :]]))
+    longer_bytes = len(changed) - len(damaged)
+    after = [moved(entry, longer_bytes) for entry in entries[number + 1 :]]
+    path.write_bytes(b"".join([*entries[:number], changed, *after]))
     assert before & others <= ids(make(path))

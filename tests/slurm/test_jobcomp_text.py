@@ -162,6 +162,16 @@ def test_a_line_that_never_ends_takes_the_next_one_with_it():
     assert values_of(second.text.decode())["JobID"] == "50"
 
 
+@pytest.mark.parametrize("damage", ["", " ", "\t", "\x00", "=", "0:0 0:0", "x" * 3000])
+@pytest.mark.parametrize("key", [" DerivedExitCode=0:0", " ExitCode=0:9"])
+def test_a_line_with_a_damaged_end_costs_itself(key: str, damage: str):
+    """Whatever its last values are, its keys say where it ends."""
+    damaged = line().replace(key, key.partition("=")[0] + "=" + damage)
+    first, second = entries((damaged + line(job=49)).encode())
+    assert first.text == damaged.encode()
+    assert values_of(second.text.decode())["JobID"] == "49"
+
+
 def test_a_line_that_never_ends_is_reported_when_the_file_is_over():
     """In a rotated file nothing will complete it; in the log itself something may."""
     torn = line().encode()[:200] + b"\n"
